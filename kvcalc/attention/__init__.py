@@ -1,0 +1,1 @@
+"""One attention kind per file. Adding a file adds a kind."""

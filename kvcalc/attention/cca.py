@@ -1,0 +1,76 @@
+"""Compressed convolutional attention (CCA): grouped-query attention in a narrow space, with two short convolutions on q and k.
+
+Keeps     per token a key and a value of `num_key_value_heads x head_dim`; and, whatever t, the last cca_time0 + cca_time1 - 2
+          projected q and k (the two convolutions are chained) and the delayed half of the last value
+Formula   bytes/token/layer = 2 x num_key_value_heads x head_dim x bytes/element; fixed: (heads + kv heads) x head_dim x taps + half a value
+Worked    zaya1-8b, bf16, growth: 40 x 2 x 2 x 128 x 2 = 40,960 bytes
+Omits     softmax, norms, rotary embeddings and the mean of q and k in the FLOPs
+Assumes   the convolution state holds projected q and k, and the delayed value its projection (reference implementation); vLLM and
+          SGLang keep the previous hidden state instead, and may keep both in fp32
+Used by   ZAYA1-8B, ZAYA1-74B-preview
+Source    Compressed convolutional attention, arXiv:2510.04476; transformers models/zaya
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from kvcalc.kind import Attention, Count, Row, Site, Tokens, Weight, Width, Work, vector
+from kvcalc.slots import EVERY, Fixed, Law, Window
+
+
+class CCA(Attention):
+    kind: Literal["cca"]
+    num_attention_heads: Count = Field(description="Query heads")
+    num_key_value_heads: Count = Field(description="KV heads")
+    head_dim: Width = Field(description="Width of a head [elements]")
+    cca_time0: Count = Field(description="Taps of the depthwise convolution on q and k [tokens]")
+    cca_time1: Count = Field(description="Taps of the per-head convolution on q and k [tokens]")
+    window: Tokens | None = Field(None, description="Sliding window, the current token included [tokens]")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "CCA":
+        if (self.num_key_value_heads * self.head_dim) % 2:
+            raise ValueError("num_key_value_heads x head_dim must be even: half of the value is delayed")
+        if self.cca_time0 + self.cca_time1 < 3:
+            raise ValueError("cca_time0 and cca_time1 must span at least one earlier token")
+        return self
+
+    @property
+    def visible(self) -> Law:
+        return EVERY if self.window is None else Window(self.window)
+
+    @property
+    def channels(self) -> int:
+        """Channels of q and k together, which the convolutions mix."""
+        return (self.num_attention_heads + self.num_key_value_heads) * self.head_dim
+
+    @property
+    def half_value(self) -> int:
+        return self.num_key_value_heads * self.head_dim // 2
+
+    def rows(self, site: Site) -> Iterator[Row]:
+        width, law = self.num_key_value_heads * self.head_dim, self.visible
+        yield Row("key", "kv", width, law, law)
+        yield Row("value", "kv", width, law, law)
+        taps = Fixed(self.cca_time0 + self.cca_time1 - 2)
+        yield Row("conv", "conv", self.channels, taps, taps, piece="cca_convs")
+        yield Row("delayed_value", "conv", self.half_value, Fixed(1), Fixed(1))
+
+    def weights(self, site: Site) -> Iterator[Weight]:
+        d, query = site.hidden_size, self.num_attention_heads * self.head_dim
+        yield Weight("q_proj", "attention", (query, d))
+        yield Weight("k_proj", "attention", (self.num_key_value_heads * self.head_dim, d))
+        yield Weight("v_proj_current", "attention", (self.half_value, d))
+        yield Weight("v_proj_delayed", "attention", (self.half_value, d))
+        yield Weight("o_proj", "attention", (d, query))
+        yield Weight("conv_depthwise", "cca_convs", (self.channels, self.cca_time0), "conv")
+        yield Weight("conv_per_head", "cca_convs", (self.channels, self.head_dim * self.cca_time1), "conv")
+        yield vector("conv_bias", "cca_convs", self.channels, count=2)
+        yield vector("k_temperature", "norms", self.num_key_value_heads)
+
+    def work(self, site: Site) -> Iterator[Work]:
+        per_slot = 2 * self.num_attention_heads * self.head_dim
+        yield Work("scores", "attention", per_slot, self.visible, "score")
+        yield Work("value mix", "attention", per_slot, self.visible, "mix")

@@ -1,0 +1,96 @@
+"""Grouped-query attention (GQA); multi-head (MHA) and multi-query (MQA) attention are its two ends.
+
+Keeps     per token one key of `num_key_value_heads x head_dim` and one value of `num_key_value_heads x v_head_dim`
+Formula   bytes/token/layer = num_key_value_heads x (head_dim + v_head_dim) x bytes/element; a window keeps min(t, window) of them
+Worked    llama-3.1-8b, bf16, growth: 32 x 8 x (128 + 128) x 2 = 131,072 bytes
+Omits     softmax, norms and rotary embeddings in the FLOPs; learned sink logits are weights, not state
+Assumes   the window counts the current token; K and V are both stored where both come from one projection (attention_k_eq_v)
+Used by   Llama, Qwen, Mistral, Gemma, Laguna, gpt-oss, GPT-2
+Source    Ainslie et al. 2023, arXiv:2305.13245; Vaswani et al. 2017, arXiv:1706.03762
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from kvcalc.kind import Attention, Count, Row, Site, Tokens, Weight, Width, Work, vector
+from kvcalc.slots import EVERY, Chunk, Law, Window
+
+
+class GQA(Attention):
+    kind: Literal["gqa"]
+    num_attention_heads: Count = Field(description="Query heads")
+    num_key_value_heads: Count = Field(description="KV heads")
+    head_dim: Width = Field(description="Width of a query and key head [elements]")
+    v_head_dim: Width | None = Field(None, description="Width of a value head [elements]; head_dim if not given")
+    window: Tokens | None = Field(None, description="Sliding window, the current token included [tokens]")
+    sink_tokens: Count | None = Field(None, description="First tokens that a window keeps for ever [tokens]")
+    attention_chunk_size: Tokens | None = Field(None, description="Chunked local attention: tokens of a chunk [tokens]")
+    attention_k_eq_v: bool = Field(False, description="The value comes from the key's projection (no v_proj)")
+    store_k_eq_v_once: bool = Field(False, description="Keep one copy where K and V share a projection (no engine known does)")
+    qkv_bias: bool = Field(False, description="Biases on the q, k and v projections")
+    o_bias: bool = Field(False, description="Bias on the output projection")
+    qk_norm: bool = Field(False, description="A norm of head_dim weights on queries and one on keys")
+    output_gate: Literal["per_head", "per_element"] | None = Field(None, description="Gate on the attention output")
+    learned_sinks: bool = Field(False, description="One learned sink logit per query head")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "GQA":
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError(
+                f"num_attention_heads {self.num_attention_heads} is not a multiple of num_key_value_heads {self.num_key_value_heads}"
+            )
+        if self.window is not None and self.attention_chunk_size is not None:
+            raise ValueError("window and attention_chunk_size exclude each other")
+        if self.sink_tokens is not None and self.window is None:
+            raise ValueError("sink_tokens needs a window")
+        if self.store_k_eq_v_once and not self.attention_k_eq_v:
+            raise ValueError("store_k_eq_v_once needs attention_k_eq_v")
+        return self
+
+    @property
+    def value_dim(self) -> int:
+        return self.head_dim if self.v_head_dim is None else self.v_head_dim
+
+    @property
+    def visible(self) -> Law:
+        """The tokens that one query attends to."""
+        if self.window is not None:
+            return Window(self.window, self.sink_tokens or 0)
+        return Chunk(self.attention_chunk_size) if self.attention_chunk_size is not None else EVERY
+
+    def rows(self, site: Site) -> Iterator[Row]:
+        law, owned = self.visible, not site.reuses
+        yield Row("key", "kv", self.num_key_value_heads * self.head_dim, law, law, owned, reusable=True)
+        if not self.store_k_eq_v_once:
+            yield Row("value", "kv", self.num_key_value_heads * self.value_dim, law, law, owned, reusable=True)
+
+    def weights(self, site: Site) -> Iterator[Weight]:
+        d, query, value = site.hidden_size, self.num_attention_heads * self.head_dim, self.num_attention_heads * self.value_dim
+        key_out, value_out = self.num_key_value_heads * self.head_dim, self.num_key_value_heads * self.value_dim
+        yield Weight("q_proj", "attention", (query, d))
+        if not site.reuses:
+            yield Weight("k_proj", "attention", (key_out, d))
+            if not self.attention_k_eq_v:
+                yield Weight("v_proj", "attention", (value_out, d))
+        yield Weight("o_proj", "attention", (d, value))
+        if self.qkv_bias:
+            yield vector("q_bias", "attention", query)
+            if not site.reuses:
+                yield vector("k_bias", "attention", key_out)
+                yield vector("v_bias", "attention", value_out)
+        if self.o_bias:
+            yield vector("o_bias", "attention", d)
+        if self.qk_norm:
+            yield vector("q_norm", "norms", self.head_dim)
+            if not site.reuses:
+                yield vector("k_norm", "norms", self.head_dim)
+        if self.output_gate is not None:
+            yield Weight("gate_proj", "attention", (self.num_attention_heads if self.output_gate == "per_head" else value, d))
+        if self.learned_sinks:
+            yield vector("sinks", "attention", self.num_attention_heads)
+
+    def work(self, site: Site) -> Iterator[Work]:
+        yield Work("scores", "attention", 2 * self.num_attention_heads * self.head_dim, self.visible, "score")
+        yield Work("value mix", "attention", 2 * self.num_attention_heads * self.value_dim, self.visible, "mix")

@@ -1,0 +1,343 @@
+"""Finds and loads specs and device files; the only importer of yaml. Every error is `file:line:col: what`, with a hint where one helps.
+
+The loader builds plain data from YAML events: YAML 1.2 scalars only, no anchors, no tags, no duplicate keys, bounded size and depth.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from kvcalc.errors import SpecError, UnknownName, did_you_mean
+from kvcalc.hardware import Device
+from kvcalc.kind import Record
+from kvcalc.spec import ModelSpec
+
+MAX_FILE_BYTES = 1_000_000
+MAX_DEPTH = 20
+SEARCH_PATH = "KVCALC_PATH"
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
+_DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]+)?|[-+]?(?:0|[1-9][0-9]*)[eE][-+]?[0-9]+")
+_CONSTANTS = {"true": True, "false": False, "null": None, "~": None, "": None}
+_MAX_DIGITS = 40
+
+_T = TypeVar("_T", ModelSpec, Device)
+Path_ = tuple[str | int, ...]
+
+
+# -- finding ------------------------------------------------------------------------------------------------------------------------
+
+
+def data_folder(name: str) -> Path:
+    """Where the package keeps `specs` or `hardware`: inside the wheel, or beside the package in a clone."""
+    packed = Path(__file__).parent / "_data" / name
+    return packed if packed.is_dir() else Path(__file__).parent.parent / name
+
+
+def _folders(name: str) -> list[Path]:
+    extra = [Path(part) for part in os.environ.get(SEARCH_PATH, "").split(os.pathsep) if part]
+    return [folder for folder in [*extra, data_folder(name)] if folder.is_dir()]
+
+
+def _ids(folder: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for place in _folders(folder):
+        for file in sorted(place.glob("*.yaml")):
+            found.setdefault(file.name.removesuffix(".yaml"), file)
+    return found
+
+
+def model_ids() -> list[str]:
+    """Ids of every model that can be found, sorted."""
+    return sorted(_ids("specs"))
+
+
+def device_ids() -> list[str]:
+    """Ids of every device that can be found, sorted."""
+    return sorted(_ids("hardware"))
+
+
+def _resolve(name: str, folder: str, what: str) -> Path:
+    if "/" in name or os.sep in name or name.endswith((".yaml", ".yml", ".json")) or Path(name).exists() and name not in _ids(folder):
+        return Path(name)
+    known = _ids(folder)
+    if name in known:
+        return known[name]
+    fitting = [key for key in known if key.startswith(name)] if name else []
+    if len(fitting) == 1:
+        return known[fitting[0]]
+    if fitting:
+        raise UnknownName(f"{what} {name!r} fits several: {', '.join(fitting)}")
+    listing = {"specs": "models", "hardware": "hardware"}[folder]
+    shown = name if len(name) <= 80 else name[:77] + "..."
+    raise UnknownName(f"unknown {what} {shown!r}", did_you_mean(name, known) or f"see `kvcalc list {listing}`, or give a path to a YAML file")
+
+
+def load_model(name: str) -> ModelSpec:
+    """Load a model by id, by a prefix that fits one id only, or by path.
+
+    Raises UnknownName or SpecError (file:line:col).
+    """
+    return _load_model(str(_resolve(name, "specs", "model")))
+
+
+@cache
+def _load_model(path: str) -> ModelSpec:
+    file = Path(path)
+    if file.suffix == ".json":
+        raise SpecError(f"{path}: a model's config.json is not read by this version", "write a spec: see `kvcalc schema model` and the README")
+    return _validated(file, ModelSpec)
+
+
+def load_device(name: str) -> Device:
+    """Load a device by id, by a prefix that fits one id only, or by path."""
+    return _load_device(str(_resolve(name, "hardware", "device")))
+
+
+@cache
+def _load_device(path: str) -> Device:
+    return _validated(Path(path), Device)
+
+
+def load_devices(text: str) -> tuple[int, Device]:
+    """Read `h100-sxm` or `8xh100-sxm`: how many, and which."""
+    match = re.fullmatch(r"([0-9]{1,6})x(.+)", text)
+    if match is None:
+        return 1, load_device(text)
+    if int(match[1]) < 1:
+        raise UnknownName(f"{text!r}: the count must be at least 1")
+    return int(match[1]), load_device(match[2])
+
+
+def check_file(path: str) -> str:
+    """Load a spec or device file, whichever its keys say, and return 'model ID' or 'device ID'. Raises SpecError."""
+    document = read_yaml(Path(path))
+    is_device = isinstance(document.data, dict) and "bandwidth" in document.data
+    part = _validate(document, Device if is_device else ModelSpec)
+    return f"{'device' if is_device else 'model'} {part.id}"
+
+
+def _validated(file: Path, cls: type[_T]) -> _T:
+    return _validate(read_yaml(file), cls)
+
+
+# -- loading ------------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Document:
+    """Plain data, and where each part of it stands: path to (line, column), both from 1."""
+
+    file: Path
+    data: Any
+    places: dict[Path_, tuple[int, int]] = field(default_factory=dict)
+
+    def place(self, path: Path_) -> tuple[int, int]:
+        """The position of a path, or of its nearest ancestor."""
+        while path and path not in self.places:
+            path = path[:-1]
+        return self.places.get(path, (1, 1))
+
+    def error(self, path: Path_, message: str, hint: str | None = None) -> SpecError:
+        line, column = self.place(path)
+        return SpecError(f"{self.file}:{line}:{column}: {message}", hint)
+
+
+def read_text(file: Path) -> str:
+    """The text of a small regular file. Raises SpecError for a folder, a device, too much, or what is not UTF-8 text."""
+    try:
+        if not file.exists():
+            raise SpecError(f"{file}: no such file", did_you_mean(file.name, (p.name for p in file.parent.glob("*.yaml"))))
+        if file.is_dir():
+            raise SpecError(f"{file}: is a folder, not a file")
+        if not file.is_file():
+            raise SpecError(f"{file}: is not a regular file")
+        if file.stat().st_size > MAX_FILE_BYTES:
+            raise SpecError(f"{file}: {file.stat().st_size:,} bytes is more than the {MAX_FILE_BYTES:,} that a spec may have")
+        return file.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{file}: is not text (byte {error.start:,} is not UTF-8)") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise SpecError(f"{file}: cannot be read: {reason}") from None
+
+
+def read_yaml(file: Path) -> Document:
+    """Read one YAML document strictly."""
+    document = Document(file, None)
+    try:
+        document.data = _Builder(document).build(yaml.parse(read_text(file), Loader=_Loader))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else f"{file}"
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read"
+        raise SpecError(f"{where}: not valid YAML: {problem}") from None
+    return document
+
+
+class _Builder:
+    """Plain data from YAML events, without recursion."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.stack: list[tuple[dict[Any, Any] | list[Any], Path_]] = []
+        self.keys: list[str | None] = []
+        self.result: Any = None
+        self.documents = 0
+
+    def build(self, events: Iterator[Any]) -> Any:
+        for event in events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                self.documents += 1
+                if self.documents > 1:
+                    raise self._refuse(event, "a second document in the file: a spec is one document")
+            elif isinstance(event, yaml.AliasEvent):
+                raise self._refuse(event, "aliases (*name) are not allowed in a spec: write the value out")
+            elif isinstance(event, yaml.NodeEvent):
+                self._node(event)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                self.stack.pop()
+                self.keys.pop()
+        if self.documents == 0 or self.result is None:
+            raise SpecError(f"{self.document.file}: is empty")
+        return self.result
+
+    def _refuse(self, event: Any, message: str) -> SpecError:
+        mark = event.start_mark
+        return SpecError(f"{self.document.file}:{mark.line + 1}:{mark.column + 1}: {message}")
+
+    def _node(self, event: Any) -> None:
+        if event.anchor is not None:
+            raise self._refuse(event, "anchors (&name) are not allowed in a spec: write the value out")
+        if event.tag is not None:
+            raise self._refuse(event, f"tags ({event.tag}) are not allowed in a spec")
+        if len(self.stack) > MAX_DEPTH:
+            raise self._refuse(event, f"nested deeper than {MAX_DEPTH} levels")
+        parent, path = self.stack[-1] if self.stack else (None, ())
+        if isinstance(parent, dict) and self.keys[-1] is None:
+            self._key(event, parent, path)
+            return
+        step: Path_ = () if parent is None else ((self.keys[-1] or "") if isinstance(parent, dict) else len(parent),)
+        self.document.places.setdefault(path + step, (event.start_mark.line + 1, event.start_mark.column + 1))
+        value: Any
+        if isinstance(event, yaml.ScalarEvent):
+            value = self._scalar(event)
+        else:
+            value = {} if isinstance(event, yaml.MappingStartEvent) else []
+        if isinstance(parent, dict):
+            parent[self.keys[-1]] = value
+            self.keys[-1] = None
+        elif isinstance(parent, list):
+            parent.append(value)
+        else:
+            self.result = value
+        if not isinstance(event, yaml.ScalarEvent):
+            self.stack.append((value, path + step))
+            self.keys.append(None)
+
+    def _key(self, event: Any, parent: dict[Any, Any], path: Path_) -> None:
+        if not isinstance(event, yaml.ScalarEvent):
+            raise self._refuse(event, "a key must be a word")
+        if event.value in parent:
+            line = self.document.places[(*path, event.value)][0]
+            raise self._refuse(event, f"duplicate key {event.value!r}, first on line {line}")
+        self.keys[-1] = event.value
+        self.document.places[(*path, event.value)] = (event.start_mark.line + 1, event.start_mark.column + 1)
+
+    def _scalar(self, event: Any) -> Any:
+        text = event.value
+        if not event.implicit[0]:  # quoted or block text
+            return text
+        if text in _CONSTANTS:
+            return _CONSTANTS[text]
+        if len(text) <= _MAX_DIGITS:
+            if _INTEGER.fullmatch(text):
+                return int(text)
+            if _DECIMAL.fullmatch(text):
+                return Decimal(text)
+        elif text.isdecimal():
+            raise self._refuse(event, f"a number of {len(text)} digits is absurd")
+        return text
+
+
+# -- validating ---------------------------------------------------------------------------------------------------------------------
+
+
+def _validate(document: Document, cls: type[_T]) -> _T:
+    if not isinstance(document.data, dict):
+        raise document.error((), "a spec is a mapping of keys to values")
+    try:
+        part = cls.model_validate(document.data)
+    except ValidationError as error:
+        raise _first_error(document, error) from None
+    return part
+
+
+def _first_error(document: Document, error: ValidationError) -> SpecError:
+    problems = error.errors(include_url=False)
+    first = min(problems, key=lambda problem: (problem["type"] != "extra_forbidden", document.place(_location(document, problem["loc"]))))
+    path = _location(document, first["loc"])
+    where = ".".join(str(step) for step in path)
+    kind, context = first["type"], first.get("ctx", {})
+    hint = None
+    if kind == "extra_forbidden":
+        message, hint = "no such field", did_you_mean(str(path[-1]), _field_names())
+    elif kind == "missing":
+        message = "missing"
+    elif kind == "union_tag_invalid":
+        message = f"unknown kind {context['tag']!r}"
+        known = [name.strip(" '") for name in str(context["expected_tags"]).split(",")]
+        hint = did_you_mean(str(context["tag"]), known) or f"known: {', '.join(known)}"
+    elif kind == "union_tag_not_found":
+        message = "missing: kind"
+    elif kind == "value_error":
+        message = str(context["error"])
+    elif kind in ("int_type", "string_type", "bool_type"):
+        message = f"{_shown(first['input'])} is not {dict(int_type='a whole number', string_type='text', bool_type='true or false')[kind]}"
+    elif kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
+        bound = next(iter(context.values()))
+        words = {"greater_than": "more than", "greater_than_equal": "at least", "less_than": "less than", "less_than_equal": "at most"}[kind]
+        message = f"{_shown(first['input'])} must be {words} {bound:,}"
+    else:
+        message = first["msg"].removeprefix("Value error, ")
+    return document.error(path, f"{where}: {message}" if where else message, hint)
+
+
+def _shown(value: object) -> str:
+    text = repr(value) if not isinstance(value, Decimal) else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _location(document: Document, loc: tuple[int | str, ...]) -> Path_:
+    """pydantic's location without the union tags that it inserts."""
+    path: Path_ = ()
+    node: Any = document.data
+    for place, step in enumerate(loc):
+        inside = (isinstance(node, dict) and step in node) or (isinstance(node, list) and isinstance(step, int) and step < len(node))
+        last = place == len(loc) - 1
+        if inside:
+            node = node[step]
+            path = (*path, step)
+        elif last and isinstance(node, dict) and step != "[key]":
+            path = (*path, step)
+    return path
+
+
+@cache
+def _field_names() -> tuple[str, ...]:
+    names: set[str] = set()
+    todo: list[type[Record]] = [Record]
+    while todo:
+        for cls in todo.pop().__subclasses__():
+            names.update(cls.model_fields)
+            todo.append(cls)
+    return tuple(sorted(names))

@@ -1,0 +1,1 @@
+"""One feed-forward kind per file. Adding a file adds a kind."""

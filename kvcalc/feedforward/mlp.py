@@ -1,0 +1,32 @@
+"""Dense feed-forward block, gated (SwiGLU, GeGLU: three matrices) or plain (two).
+
+Keeps     nothing
+Formula   parameters/layer = (3 if gated else 2) x hidden_size x intermediate_size, + biases
+Worked    llama-3.1-8b, dense_mlp, parameters: 32 x 3 x 4096 x 14336 = 5,637,144,576 parameters
+Omits     the activation function and the product with the gate in the FLOPs
+Assumes   every matrix is used once per token
+Used by   Llama, Qwen, Mistral, Gemma; GPT-2 (plain); the first layers of DeepSeek and Laguna
+Source    Shazeer 2020, arXiv:2002.05202
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from kvcalc.kind import FeedForward, Site, Weight, Width, vector
+
+
+class MLP(FeedForward):
+    kind: Literal["mlp"]
+    intermediate_size: Width = Field(description="Width of the block [elements]")
+    gated: bool = Field(True, description="Three matrices (gate, up, down); otherwise two")
+    mlp_bias: bool = Field(False, description="Biases on every matrix")
+
+    def weights(self, site: Site) -> Iterator[Weight]:
+        into = 2 if self.gated else 1
+        yield Weight("up_proj", "dense_mlp", (self.intermediate_size, site.hidden_size), count=into)
+        yield Weight("down_proj", "dense_mlp", (site.hidden_size, self.intermediate_size))
+        if self.mlp_bias:
+            yield vector("up_bias", "dense_mlp", self.intermediate_size, count=into)
+            yield vector("down_bias", "dense_mlp", site.hidden_size)

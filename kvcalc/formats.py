@@ -1,0 +1,112 @@
+"""How an element is stored: exact bytes for a row or a matrix in each storage format.
+
+A format is (bits per element, block, scale bytes per block). The block is (rows, columns): (1, 32) is one scale for 32 neighbours
+of a row, (128, 128) one for a tile of a matrix. A packed format stores whole blocks only; the others round the number of scales up.
+`math` is the arithmetic that a product with such an operand runs in where the device has it.
+"""
+
+from dataclasses import dataclass
+
+from kvcalc.errors import ScenarioError, UnknownName, did_you_mean
+
+BITS_PER_BYTE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One storage format.
+
+    Args:
+        bits: bits of one element, scales not included.
+        block: (rows, columns) that share one scale; None if there is no scale.
+        scale_bytes: bytes of scale (and padding) per block.
+        packed: whole blocks only, as ggml stores them.
+        math: bf16, tf32, fp8, fp4, int8 or none (integer tables).
+        about: one line for `kvcalc list formats`.
+        source: where the layout is defined.
+    """
+
+    name: str
+    bits: int
+    block: tuple[int, int] | None
+    scale_bytes: int
+    math: str
+    about: str
+    source: str = ""
+    packed: bool = False
+
+    def bytes(self, rows: int, columns: int, what: str = "row") -> int:
+        """Exact bytes of a (rows, columns) array. Raises ScenarioError if a packed row is not a whole number of blocks."""
+        bits = rows * columns * self.bits
+        if self.block is None:
+            scales = 0
+        else:
+            block_rows, block_columns = self.block
+            if self.packed and columns % block_columns:
+                raise ScenarioError(f"{what}: a row of {columns:,} elements is not a whole number of {self.name} blocks of {block_columns}")
+            scales = -(-rows // block_rows) * -(-columns // block_columns)
+        if bits % BITS_PER_BYTE:
+            raise ScenarioError(f"{what}: {rows * columns:,} elements of {self.bits} bits are not whole bytes in {self.name}")
+        return bits // BITS_PER_BYTE + scales * self.scale_bytes
+
+    def fits(self, columns: int) -> bool:
+        """Whether a row of that many columns can be stored."""
+        return not (self.packed and self.block and columns % self.block[1])
+
+    @property
+    def bits_per_element(self) -> str:
+        """Bits per element, scales included, as a plain number: 8.5 for q8_0."""
+        if self.block is None:
+            return str(self.bits)
+        return f"{self.bits + self.scale_bytes * BITS_PER_BYTE / (self.block[0] * self.block[1]):.6g}"
+
+
+_GGML = "https://github.com/ggml-org/llama.cpp/blob/master/ggml/src/ggml-common.h"
+_OCP = "https://www.opencompute.org/documents/ocp-microscaling-formats-mx-v1-0-spec-final-pdf"
+_DEEPSEEK = "https://arxiv.org/abs/2412.19437 section 3.3"
+
+FORMATS: dict[str, Format] = {
+    f.name: f
+    for f in (
+        Format("fp32", 32, None, 0, "tf32", "IEEE single precision"),
+        Format("bf16", 16, None, 0, "bf16", "bfloat16"),
+        Format("fp16", 16, None, 0, "fp16", "IEEE half precision (f16 in llama.cpp)"),
+        Format("fp8", 8, None, 0, "fp8", "8-bit float, one scale per tensor (not counted)"),
+        Format("int8", 8, None, 0, "int8", "8-bit integer, scales not counted"),
+        Format("int4", 4, None, 0, "bf16", "4-bit integer, scales not counted; products run in 16 bits"),
+        Format("int64", 64, None, 0, "none", "integer tables"),
+        Format("fp8-1x128", 8, (1, 128), 4, "fp8", "fp8, one fp32 scale per 128 elements of a row", _DEEPSEEK),
+        Format("fp8-128x128", 8, (128, 128), 4, "fp8", "fp8, one fp32 scale per 128 x 128 tile", _DEEPSEEK),
+        Format("fp8-128x128-ue8m0", 8, (128, 128), 1, "fp8", "fp8, one 8-bit exponent per 128 x 128 tile", _DEEPSEEK),
+        Format("fp8-32x32-ue8m0", 8, (32, 32), 1, "fp8", "fp8, one 8-bit exponent per 32 x 32 tile"),
+        Format("mxfp8", 8, (1, 32), 1, "fp8", "fp8, one 8-bit exponent per 32 elements of a row", _OCP),
+        Format("mxfp4", 4, (1, 32), 1, "fp4", "fp4 e2m1, one 8-bit exponent per 32 elements of a row", _OCP),
+        Format("nvfp4", 4, (1, 16), 1, "fp4", "fp4 e2m1, one e4m3 scale per 16 elements of a row (the tensor's own fp32 scale is not counted)"),
+        Format(
+            "fp8-448+bf16-64", 8, (1, 512), 72, "fp8",
+            "584 bytes for 512 elements: 448 in fp8, 64 (RoPE) in bf16, 7 one-byte scales, 1 byte of padding",
+            "https://github.com/vllm-project/vllm fp8_ds_mla for DeepSeek-V4; https://arxiv.org/abs/2606.19348", packed=True,
+        ),
+        Format("q8_0", 8, (1, 32), 2, "bf16", "ggml: 34 bytes per 32", _GGML, packed=True),
+        Format("q6_k", 6, (1, 256), 18, "bf16", "ggml: 210 bytes per 256", _GGML, packed=True),
+        Format("q5_k", 5, (1, 256), 16, "bf16", "ggml: 176 bytes per 256", _GGML, packed=True),
+        Format("q5_1", 5, (1, 32), 4, "bf16", "ggml: 24 bytes per 32", _GGML, packed=True),
+        Format("q5_0", 5, (1, 32), 2, "bf16", "ggml: 22 bytes per 32", _GGML, packed=True),
+        Format("q4_k", 4, (1, 256), 16, "bf16", "ggml: 144 bytes per 256", _GGML, packed=True),
+        Format("q4_1", 4, (1, 32), 4, "bf16", "ggml: 20 bytes per 32", _GGML, packed=True),
+        Format("q4_0", 4, (1, 32), 2, "bf16", "ggml: 18 bytes per 32", _GGML, packed=True),
+        Format("iq4_nl", 4, (1, 32), 2, "bf16", "ggml: 18 bytes per 32", _GGML, packed=True),
+        Format("q3_k", 3, (1, 256), 14, "bf16", "ggml: 110 bytes per 256", _GGML, packed=True),
+        Format("q2_k", 2, (1, 256), 20, "bf16", "ggml: 84 bytes per 256", _GGML, packed=True),
+    )
+}
+
+ALIASES = {"f32": "fp32", "f16": "fp16", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8"}
+
+
+def get_format(name: str) -> Format:
+    """The format of that name (or of a usual other spelling). Raises UnknownName."""
+    key = ALIASES.get(name.lower(), name.lower())
+    if key not in FORMATS:
+        raise UnknownName(f"unknown format {name!r}", did_you_mean(key, FORMATS) or "see `kvcalc list formats`")
+    return FORMATS[key]

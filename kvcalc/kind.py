@@ -1,0 +1,210 @@
+"""The contract of a part of a model, and the registry that discovers kinds.
+
+A part is one file in attention/, feedforward/, router/, residual/ or embedding/: a frozen schema whose fields are named as in
+config.json, and three questions it answers about itself, for one layer:
+
+    rows(site)     what is kept between steps: elements of a slot, how many slots, how many a new token reads
+    weights(site)  every tensor, with its shape and how a step uses it
+    work(site)     the products that no weight explains: scores, value mixes, recurrences
+
+Nothing here multiplies by layers, batch or bytes: the ledger does.
+"""
+
+import importlib
+import pkgutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from kvcalc.slots import EVERY, Law
+
+Role = Literal["kv", "index", "recurrent", "conv", "buffer"]
+Use = Literal["matmul", "conv", "vector", "lookup", "table"]
+
+Width = Annotated[int, Field(gt=0, le=1 << 20)]
+Count = Annotated[int, Field(gt=0, le=1 << 16)]
+TableRows = Annotated[int, Field(gt=0, le=1 << 36)]
+Tokens = Annotated[int, Field(gt=0, le=1 << 40)]
+
+
+class Site(NamedTuple):
+    """Where a part stands: what it may know of the model around it."""
+
+    hidden_size: int
+    vocab_size: int
+    num_hidden_layers: int
+    reuses: bool = False
+    """This layer reads the rows of another layer and keeps none of the reusable ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """State kept between steps by one layer, for one sequence.
+
+    Args:
+        elements: numbers in one slot.
+        held: law of the slots that exist (in this layer, or in the layer it reuses).
+        read: law of the slots that one decode step reads.
+        owned: False if the slots stand in another layer: nothing is kept or written here, and all is read.
+        reusable: True if another layer may read this row instead of keeping its own.
+        piece: the piece of the model that pays for it.
+    """
+
+    name: str
+    role: Role
+    elements: int
+    held: Law
+    read: Law
+    owned: bool = True
+    reusable: bool = False
+    piece: str = "attention"
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """One tensor (or `count` equal ones) of one layer.
+
+    Args:
+        shape: (rows, columns); a vector is (1, n). Columns are the dimension that runs through memory.
+        use: matmul: read once per step, 2 FLOPs per element and token; conv: the same, but never re-quantised; vector: read, no
+            product counted; lookup: a table of which `chosen` rows are read per token; table: the same for integers that are no
+            parameters (bytes only).
+        chosen: of `count` equal tensors, those one token uses (experts); for a lookup, the rows one token reads. None: all.
+        runs: law whose `written` says how often it is applied in t tokens.
+        last: in a prefill, only the last so many tokens run it (1 for the head); None: as its layer does.
+        every_token: in a prefill all tokens run it, whatever its layer does (the producer of another half's KV).
+        buffer: True if the reference implementation registers it as a buffer: bytes, not parameters.
+    """
+
+    name: str
+    piece: str
+    shape: tuple[int, int]
+    use: Use = "matmul"
+    count: int = 1
+    chosen: int | None = None
+    runs: Law = EVERY
+    last: int | None = None
+    every_token: bool = False
+    buffer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """FLOPs of one layer and sequence that no weight explains: `flops` for each slot that `read` counts.
+
+    Args:
+        sort: score, mix and indexer make `attention_flops`; other (recurrences, residual mixing) does not.
+        prefill_flops: where a prefill computes another form (MLA expands its latent); None: the same.
+        operand: the row whose format decides the arithmetic (index keys); None: 16 bits.
+    """
+
+    name: str
+    piece: str
+    flops: int
+    read: Law
+    sort: Literal["score", "mix", "indexer", "other"]
+    prefill_flops: int | None = None
+    operand: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Traffic of activations that a step cannot keep on the chip: elements read and written for each token and layer."""
+
+    name: str
+    piece: str
+    read_elements: int
+    written_elements: int
+
+
+class Record(BaseModel):
+    """A frozen, strict piece of a spec. Unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Part(Record):
+    """A record that answers for one piece of a model."""
+
+    def rows(self, site: Site) -> Iterator[Row]:
+        """State rows of one layer."""
+        yield from ()
+
+    def weights(self, site: Site) -> Iterator[Weight]:
+        """Tensors of one layer."""
+        yield from ()
+
+    def work(self, site: Site) -> Iterator[Work]:
+        """Products of one layer that no weight explains."""
+        yield from ()
+
+    def streams(self, site: Site) -> Iterator[Stream]:
+        """Activation traffic of one layer beyond a plain residual's."""
+        yield from ()
+
+
+class Attention(Part):
+    """A kind of sequence mixing."""
+
+
+class FeedForward(Part):
+    """A kind of feed-forward block."""
+
+
+class Router(Part):
+    """What chooses the experts of a token."""
+
+    def routing(self, site: Site, num_experts: int, num_experts_per_tok: int) -> Iterator[Weight]:
+        """Tensors of the router of one layer."""
+        yield from ()
+
+
+class Residual(Part):
+    """What carries the stream from layer to layer, its norms included."""
+
+    def model_weights(self, site: Site) -> Iterator[Weight]:
+        """Tensors that stand once in the model, not once per layer."""
+        yield from ()
+
+
+class EmbeddingPart(Part):
+    """A table beside the token embedding; its file name is its key in the spec's `embedding`."""
+
+    def model_weights(self, site: Site) -> Iterator[Weight]:
+        """Tensors that stand once in the model."""
+        yield from ()
+
+
+def vector(name: str, piece: str, width: int, count: int = 1, *, buffer: bool = False) -> Weight:
+    """A norm, a bias, a scale: read with the layer, no product counted."""
+    return Weight(name, piece, (1, width), "vector", count=count, buffer=buffer)
+
+
+def kind_of(cls: type[Part]) -> str:
+    """The name under which a spec asks for this kind."""
+    return str(cls.model_fields["kind"].annotation.__args__[0])  # type: ignore[union-attr]
+
+
+def documentation(cls: type[Part]) -> str:
+    """The docstring of the file that defines a kind: Keeps, Formula, Worked, Omits, Assumes, Used by, Source."""
+    return sys.modules[cls.__module__].__doc__ or ""
+
+
+def summary(cls: type[Part]) -> str:
+    """Its first line."""
+    return documentation(cls).split("\n")[0]
+
+
+def discover(package: ModuleType, base: type[Part]) -> dict[str, type[Any]]:
+    """Import every file of `package` and return its kinds by name. Adding a file is all it takes."""
+    found: dict[str, type[Any]] = {}
+    for info in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"{package.__name__}.{info.name}")
+        for item in vars(module).values():
+            if isinstance(item, type) and issubclass(item, base) and item.__module__ == module.__name__:
+                found[kind_of(item)] = item
+    return found

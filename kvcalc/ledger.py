@@ -1,0 +1,313 @@
+"""The only place where layers, rows and scenario are multiplied. Flat entries; totals are sums of them.
+
+Decode of a token at context t reads every weight once for the whole batch (of the experts, those that the batch is expected to
+touch), reads read.count(t) slots of each row and writes written(t) - written(t - 1). Prefill of t tokens reads every weight once,
+writes each slot that survives once and reads it once; its FLOPs are the exact causal sums.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import NamedTuple
+
+from kvcalc.errors import ScenarioError, did_you_mean
+from kvcalc.formats import FORMATS, Format, get_format
+from kvcalc.kind import Row, Stream, Weight, Work
+from kvcalc.scenario import NATIVE, Scenario
+from kvcalc.slots import Law, over_last
+from kvcalc.spec import MATRIX_USES, Block, ModelSpec
+from kvcalc.units import round_half_up
+
+ACTIVATION_FORMAT = "bf16"
+CORE_MATH = "bf16"
+"""Scores and value mixes run in 16 bits, whatever the cache is stored in."""
+GROWTH_TOKENS = 4096
+CERTAIN_TOUCH = 200
+"""Beyond this many expected touches per expert, (1 - k/E)^B is below 1e-80: every expert is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the ledger: one row, tensor or product of one group of equal layers."""
+
+    piece: str
+    group: str
+    kind: str
+    name: str
+    layers: int
+    format: str
+    math: str = ""
+    role: str = ""
+    elements: int = 0
+    slots: int = 0
+    parameters: int = 0
+    active_parameters: int = 0
+    weight_bytes: int = 0
+    state_bytes: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    flops: int = 0
+    attention_flops: int = 0
+
+
+class Totals(NamedTuple):
+    """Sums over entries. Bytes and FLOPs per step, for all sequences of the batch."""
+
+    parameters: int
+    active_parameters: int
+    weight_bytes: int
+    state_bytes: int
+    read_bytes: int
+    written_bytes: int
+    flops: int
+    attention_flops: int
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Every entry of one model in one scenario, and what must be said beside the numbers."""
+
+    model: ModelSpec
+    scenario: Scenario
+    entries: tuple[Entry, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def totals(self) -> Totals:
+        return total(self.entries)
+
+    def by(self, key: str) -> dict[str, tuple[Entry, ...]]:
+        """Entries grouped by piece, kind, row (name), group, format or math, in order of appearance."""
+        attribute = {"row": "name"}.get(key, key)
+        groups: dict[str, list[Entry]] = {}
+        for entry in self.entries:
+            groups.setdefault(str(getattr(entry, attribute)), []).append(entry)
+        return {name: tuple(entries) for name, entries in groups.items()}
+
+    @property
+    def state(self) -> tuple[Entry, ...]:
+        """The state rows that layers own."""
+        return tuple(entry for entry in self.entries if entry.role and entry.elements)
+
+    @property
+    def state_bytes_per_token(self) -> int:
+        """Growth of one sequence's state from t-1 to t, averaged over the last 4,096 tokens, rounded half up [bytes]."""
+        return round_half_up(growth(self.model, self.scenario))
+
+
+def total(entries: Iterable[Entry]) -> Totals:
+    """Add entries up."""
+    sums = [0] * len(Totals._fields)
+    for entry in entries:
+        for place, name in enumerate(Totals._fields):
+            sums[place] += getattr(entry, name)
+    return Totals(*sums)
+
+
+def ledger(model: ModelSpec, scenario: Scenario) -> Ledger:
+    """The ledger of one step.
+
+    Raises:
+        ScenarioError: a format that a row or matrix cannot be stored in, or a piece to include that the model has not.
+    """
+    blocks = _blocks(model, scenario)
+    notes: list[str] = []
+    if scenario.context > model.max_context:
+        notes.append(f"context {scenario.context:,} is beyond the model's maximum of {model.max_context:,}: arithmetic only")
+    kept_native = sorted({w.name for b in blocks for w in b.weights if _falls_back(model, scenario, w)})
+    if kept_native:
+        notes.append(f"not whole blocks of {scenario.weight_format}, so kept native: {', '.join(kept_native)}")
+    entries = tuple(entry for block in blocks for entry in _entries(model, scenario, block))
+    return Ledger(model, scenario, entries, tuple(notes))
+
+
+def _blocks(model: ModelSpec, scenario: Scenario) -> tuple[Block, ...]:
+    blocks = model.blocks
+    for name in scenario.include:
+        if name not in model.optional_pieces:
+            known = model.optional_pieces
+            hint = did_you_mean(name, known) or (f"it has: {', '.join(known)}" if known else "everything it has is counted already")
+            raise ScenarioError(f"{model.id} has no piece {name!r} to include", hint)
+        blocks += model.optional_blocks(name)
+    return blocks
+
+
+def _entries(model: ModelSpec, scenario: Scenario, block: Block) -> Iterator[Entry]:
+    for weight in block.weights:
+        yield _weight_entry(model, scenario, block, weight)
+    for row in block.rows:
+        yield _row_entry(model, scenario, block, row)
+    for work in block.work:
+        yield _work_entry(model, scenario, block, work)
+    for stream in block.streams:
+        yield _stream_entry(scenario, block, stream)
+
+
+# -- weights ------------------------------------------------------------------------------------------------------------------------
+
+
+def weight_format(model: ModelSpec, scenario: Scenario, weight: Weight) -> Format:
+    """The format of a tensor in this scenario: `--weight-format` sets every matrix whose rows are whole blocks of it."""
+    if scenario.weight_format == NATIVE or weight.use not in MATRIX_USES or _falls_back(model, scenario, weight):
+        return model.weight_format(weight)
+    return get_format(scenario.weight_format)
+
+
+def _falls_back(model: ModelSpec, scenario: Scenario, weight: Weight) -> bool:
+    if scenario.weight_format == NATIVE or weight.use not in MATRIX_USES:
+        return False
+    return not get_format(scenario.weight_format).fits(weight.shape[1])
+
+
+def _weight_entry(model: ModelSpec, scenario: Scenario, block: Block, weight: Weight) -> Entry:
+    stored = weight_format(model, scenario, weight)
+    rows, columns = weight.shape
+    one = stored.bytes(rows, columns, f"{block.label}.{weight.name}")
+    copies = block.layers * weight.count
+    parameters = 0 if weight.use == "table" or weight.buffer else copies * rows * columns
+    tokens = scenario.batch * _tokens_run(scenario, block, weight)
+    held_only = block.held_only or tokens == 0
+    return Entry(
+        piece=weight.piece, group=block.label, kind=block.kind, name=weight.name, layers=block.layers, format=stored.name,
+        math=_weight_math(model, scenario, weight, stored),
+        parameters=parameters,
+        active_parameters=0 if parameters == 0 or block.held_only else block.layers * _active(weight),
+        weight_bytes=copies * one,
+        read_bytes=0 if held_only else _weight_read(block, weight, one, stored, tokens),
+        flops=0 if held_only or weight.use not in ("matmul", "conv") else 2 * tokens * block.layers * _active(weight),
+    )
+
+
+def _tokens_run(scenario: Scenario, block: Block, weight: Weight) -> int:
+    """Times that one sequence's step applies the tensor: tokens, or closed blocks where it runs once per block."""
+    t, runs = scenario.context, weight.runs
+    if scenario.phase == "decode":
+        return runs.written(t) - runs.written(t - 1)
+    last = weight.last if weight.last is not None else None if weight.every_token else block.replay
+    return runs.written(t) - runs.written(t - min(last, t)) if last is not None else runs.written(t)
+
+
+def _active(weight: Weight) -> int:
+    """Elements of one layer that one token uses."""
+    rows, columns = weight.shape
+    if weight.use in ("lookup", "table"):
+        return (weight.chosen or 1) * columns
+    return (weight.count if weight.chosen is None else weight.chosen) * rows * columns
+
+
+def _weight_read(block: Block, weight: Weight, one: int, stored: Format, tokens: int) -> int:
+    if weight.use in ("lookup", "table"):
+        rows = min((weight.chosen or 1) * tokens, weight.shape[0])
+        return block.layers * rows * stored.bytes(1, weight.shape[1], weight.name)
+    if weight.chosen is None:
+        return block.layers * weight.count * one
+    return round_half_up(block.layers * one * expected_distinct(weight.count, weight.chosen, tokens))
+
+
+def expected_distinct(experts: int, chosen: int, tokens: int) -> Fraction:
+    """Expected number of distinct experts that `tokens` tokens touch under uniform routing: E (1 - (1 - k/E)^B)."""
+    if chosen * tokens > CERTAIN_TOUCH * experts:
+        return Fraction(experts)
+    return experts * (1 - (1 - Fraction(chosen, experts)) ** tokens)
+
+
+def _weight_math(model: ModelSpec, scenario: Scenario, weight: Weight, stored: Format) -> str:
+    if weight.use not in ("matmul", "conv"):
+        return ""
+    if scenario.weight_format == NATIVE and weight.piece in model.storage.math:
+        return model.storage.math[weight.piece]
+    return stored.math
+
+
+# -- state --------------------------------------------------------------------------------------------------------------------------
+
+
+def row_format(model: ModelSpec, scenario: Scenario, row: Row) -> Format:
+    """The format of a row in this scenario: `--kv-format` sets kv and index rows, the others keep theirs."""
+    if scenario.kv_format == NATIVE or row.role not in ("kv", "index"):
+        return model.row_format(row)
+    return get_format(scenario.kv_format)
+
+
+def _row_entry(model: ModelSpec, scenario: Scenario, block: Block, row: Row) -> Entry:
+    t, stored = scenario.context, row_format(model, scenario, row)
+    slot = stored.bytes(1, row.elements, f"{block.label}.{row.name}")
+    copies = block.layers * scenario.batch
+    held = row.held.count(t)
+    if block.held_only:
+        read = written = 0
+    elif scenario.phase == "decode":
+        read, written = row.read.count(t), row.held.written(t) - row.held.written(t - 1)
+    else:
+        read = written = held
+    return Entry(
+        piece=row.piece, group=block.label, kind=block.kind, name=row.name, layers=block.layers, format=stored.name, role=row.role,
+        elements=row.elements if row.owned else 0, slots=held if row.owned else 0,
+        state_bytes=copies * held * slot if row.owned else 0,
+        read_bytes=copies * read * slot,
+        written_bytes=copies * written * slot if row.owned else 0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StateTerm:
+    """One addend of a model's state: bytes_per_slot x law(t), for one sequence and all layers."""
+
+    law: Law
+    bytes_per_slot: int
+
+
+def state_terms(
+    model: ModelSpec, kv_format: str = NATIVE, wanted: Callable[[Block, Row], bool] = lambda block, row: True
+) -> tuple[StateTerm, ...]:
+    """The state of one sequence as a sum of laws of t, equal laws merged: the closed form that `explain` prints."""
+    scenario = Scenario(kv_format=kv_format)
+    terms: dict[Law, int] = {}
+    for block in model.blocks:
+        for row in block.rows:
+            if row.owned and wanted(block, row):
+                slot = row_format(model, scenario, row).bytes(1, row.elements, f"{block.label}.{row.name}")
+                terms[row.held] = terms.get(row.held, 0) + block.layers * slot
+    return tuple(StateTerm(law, size) for law, size in terms.items())
+
+
+def state_bytes(terms: Iterable[StateTerm], t: int) -> int:
+    """Bytes of one sequence's state after t tokens."""
+    return sum(term.bytes_per_slot * term.law.count(t) for term in terms)
+
+
+def growth(model: ModelSpec, scenario: Scenario) -> Fraction:
+    """Bytes that one more token adds to one sequence, averaged over the last 4,096 tokens."""
+    terms = state_terms(model, scenario.kv_format)
+    span = min(GROWTH_TOKENS, scenario.context)
+    return Fraction(state_bytes(terms, scenario.context) - state_bytes(terms, scenario.context - span), span)
+
+
+# -- products and streams -----------------------------------------------------------------------------------------------------------
+
+
+def _work_entry(model: ModelSpec, scenario: Scenario, block: Block, work: Work) -> Entry:
+    t = scenario.context
+    if scenario.phase == "decode":
+        flops = work.flops * work.read.count(t)
+    else:
+        per_slot = work.flops if work.prefill_flops is None else work.prefill_flops
+        flops = per_slot * over_last(work.read, t, block.replay)
+    flops *= block.layers * scenario.batch
+    math = CORE_MATH
+    if work.operand is not None:
+        math = next(row_format(model, scenario, row).math for row in block.rows if row.name == work.operand)
+    return Entry(
+        piece=work.piece, group=block.label, kind=block.kind, name=work.name, layers=block.layers, format="", math=math,
+        flops=flops, attention_flops=0 if work.sort == "other" else flops,
+    )
+
+
+def _stream_entry(scenario: Scenario, block: Block, stream: Stream) -> Entry:
+    stored = FORMATS[ACTIVATION_FORMAT]
+    per_sequence = 1 if scenario.phase == "decode" else min(scenario.context, block.replay or scenario.context)
+    tokens = block.layers * scenario.batch * per_sequence
+    return Entry(
+        piece=stream.piece, group=block.label, kind=block.kind, name=stream.name, layers=block.layers, format=stored.name,
+        read_bytes=tokens * stored.bytes(1, stream.read_elements), written_bytes=tokens * stored.bytes(1, stream.written_elements),
+    )

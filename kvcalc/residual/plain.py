@@ -1,0 +1,30 @@
+"""The plain residual: x + f(norm(x)) around attention and feed-forward, and a final norm.
+
+Keeps     nothing
+Formula   parameters = layers x norms_per_layer x hidden_size + hidden_size, doubled by norm biases
+Worked    llama-2-7b, norms, parameters: 32 x 2 x 4096 + 4096 = 266,240 parameters
+Omits     additions and norms in the FLOPs; the stream's own traffic (a fused step keeps hidden_size elements on the chip)
+Assumes   norms are read with the layer
+Used by   nearly all
+Source    He et al. 2015, arXiv:1512.03385; Zhang and Sennrich 2019, arXiv:1910.07467
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from kvcalc.kind import Residual, Site, Weight, vector
+
+
+class PlainResidual(Residual):
+    kind: Literal["plain"]
+    norms_per_layer: Annotated[int, Field(ge=0, le=64)] = Field(2, description="Norms of hidden_size in each layer")
+    norm_bias: bool = Field(False, description="LayerNorm with bias")
+
+    def weights(self, site: Site) -> Iterator[Weight]:
+        if self.norms_per_layer:
+            yield vector("layer_norms", "norms", site.hidden_size, count=self.norms_per_layer * (1 + self.norm_bias))
+
+    def model_weights(self, site: Site) -> Iterator[Weight]:
+        yield vector("final_norm", "norms", site.hidden_size, count=1 + self.norm_bias)

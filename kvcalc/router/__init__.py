@@ -1,0 +1,1 @@
+"""One router per file: what chooses the experts of a token."""

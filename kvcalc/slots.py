@@ -1,0 +1,248 @@
+"""The laws of t: how many slots are held, read or written after t tokens. The only non-linear mathematics of the project.
+
+Every law answers in exact integers, in closed form:
+
+    count(t)    slots after t tokens, the newest included (t >= 0)
+    area(t)     count(1) + ... + count(t): what a causal prefill of t tokens reads in all
+    written(t)  slots written by tokens 1 ... t together; one decode step at t writes written(t) - written(t - 1)
+
+`text` and `latex` say the law as a formula in t. A picture of each stands in its docstring: one column a token, # a slot held.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Law(Protocol):
+    """What every law of t answers. t is a number of tokens."""
+
+    def count(self, t: int) -> int: ...
+
+    def area(self, t: int) -> int: ...
+
+    def written(self, t: int) -> int: ...
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def latex(self) -> str: ...
+
+
+class Monotone(Law, Protocol):
+    """A law whose count never falls, so that it reaches n at a first token."""
+
+    def reach(self, n: int) -> int | None:
+        """The smallest t with count(t) >= n, or None if that never happens."""
+        ...
+
+
+def triangle(t: int) -> int:
+    """1 + 2 + ... + t."""
+    return t * (t + 1) // 2
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """Every token is kept.            t=5: #####"""
+
+    def count(self, t: int) -> int:
+        return t
+
+    def area(self, t: int) -> int:
+        return triangle(t)
+
+    def written(self, t: int) -> int:
+        return t
+
+    def reach(self, n: int) -> int | None:
+        return n
+
+    text = property(lambda self: "t")
+    latex = property(lambda self: "t")
+
+
+@dataclass(frozen=True, slots=True)
+class EveryNth:
+    """One slot for each m tokens, made when the m-th arrives.   m=4, t=11: ...#...#...  = 2"""
+
+    m: int
+
+    def count(self, t: int) -> int:
+        return t // self.m
+
+    def area(self, t: int) -> int:
+        closed, rest = divmod(t, self.m)
+        return self.m * triangle(closed - 1) + closed * (rest + 1) if closed else 0
+
+    def written(self, t: int) -> int:
+        return t // self.m
+
+    def reach(self, n: int) -> int | None:
+        return n * self.m
+
+    text = property(lambda self: f"floor(t/{self.m:,})" if self.m > 1 else "t")
+    latex = property(lambda self: rf"\lfloor t/{self.m} \rfloor" if self.m > 1 else "t")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The last `size` tokens, the current one included, and the first `sinks` tokens for ever.   size=3, sinks=1, t=6: #..###"""
+
+    size: int
+    sinks: int = 0
+
+    def count(self, t: int) -> int:
+        return min(t, self.size + self.sinks)
+
+    def area(self, t: int) -> int:
+        full = self.size + self.sinks
+        return triangle(min(t, full)) + full * max(t - full, 0)
+
+    def written(self, t: int) -> int:
+        return t
+
+    def reach(self, n: int) -> int | None:
+        return n if n <= self.size + self.sinks else None
+
+    text = property(lambda self: f"min(t, {self.size + self.sinks:,})")
+    latex = property(lambda self: rf"\min(t, {self.size + self.sinks})")
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The tokens of the current chunk of `size`; a new chunk starts empty.   size=4, t=6: ....##"""
+
+    size: int
+
+    def count(self, t: int) -> int:
+        return (t - 1) % self.size + 1 if t else 0
+
+    def area(self, t: int) -> int:
+        full, rest = divmod(t, self.size)
+        return full * triangle(self.size) + triangle(rest)
+
+    def written(self, t: int) -> int:
+        return t
+
+    text = property(lambda self: f"((t-1) mod {self.size:,} + 1)")
+    latex = property(lambda self: rf"((t-1) \bmod {self.size} + 1)")
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """The k chosen slots of another law, or all of them while there are fewer.   k=3 of every token, t=6: #..#.#"""
+
+    k: int
+    of: Monotone
+
+    def count(self, t: int) -> int:
+        return min(self.k, self.of.count(t))
+
+    def area(self, t: int) -> int:
+        full_at = self.of.reach(self.k)
+        if full_at is None or t < full_at:
+            return self.of.area(t)
+        return self.of.area(full_at) + self.k * (t - full_at)
+
+    def written(self, t: int) -> int:
+        return self.of.written(t)
+
+    def reach(self, n: int) -> int | None:
+        return self.of.reach(n) if n <= self.k else None
+
+    text = property(lambda self: f"min({self.k:,}, {self.of.text})")
+    latex = property(lambda self: rf"\min({self.k}, {self.of.latex})")
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A fixed number of slots, held from the start and rewritten by every token.   n=1: # for every t"""
+
+    n: int = 1
+
+    def count(self, t: int) -> int:
+        return self.n
+
+    def area(self, t: int) -> int:
+        return self.n * t
+
+    def written(self, t: int) -> int:
+        return self.n * t
+
+    def reach(self, n: int) -> int | None:
+        return 0 if n <= self.n else None
+
+    text = property(lambda self: f"{self.n:,}")
+    latex = property(lambda self: f"{self.n}")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTail:
+    """The tokens that wait in a compressor for their block of m to close.   m=4, t=6: ....##"""
+
+    m: int
+
+    def count(self, t: int) -> int:
+        return t % self.m
+
+    def area(self, t: int) -> int:
+        full, rest = divmod(t, self.m)
+        return full * triangle(self.m - 1) + triangle(rest)
+
+    def written(self, t: int) -> int:
+        return t
+
+    text = property(lambda self: f"(t mod {self.m:,})")
+    latex = property(lambda self: rf"(t \bmod {self.m})")
+
+
+@dataclass(frozen=True, slots=True)
+class LastBlock:
+    """The m tokens of the last closed block, which the next block overlaps. They stay where the tail left them.   m=4, t=6: ####.."""
+
+    m: int
+
+    def count(self, t: int) -> int:
+        return self.m if t >= self.m else 0
+
+    def area(self, t: int) -> int:
+        return self.m * max(t - self.m + 1, 0)
+
+    def written(self, t: int) -> int:
+        return 0
+
+    def reach(self, n: int) -> int | None:
+        return self.m if n <= self.m else None
+
+    text = property(lambda self: f"{self.m:,} [t >= {self.m:,}]")
+    latex = property(lambda self: rf"{self.m}\,[t \ge {self.m}]")
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What a compressor reads: `rows` slots at the token that closes a block of m, nothing at the others.   m=4, rows=4: t=4, 8, 12 ..."""
+
+    m: int
+    rows: int
+
+    def count(self, t: int) -> int:
+        return self.rows if t and t % self.m == 0 else 0
+
+    def area(self, t: int) -> int:
+        return self.rows * (t // self.m)
+
+    def written(self, t: int) -> int:
+        return 0
+
+    text = property(lambda self: f"{self.rows:,} [t mod {self.m:,} = 0]")
+    latex = property(lambda self: rf"{self.rows}\,[t \bmod {self.m} = 0]")
+
+
+EVERY = Every()
+ONCE_PER_TOKEN = Fixed(1)
+
+
+def over_last(law: Law, t: int, last: int | None) -> int:
+    """What the last `last` of t tokens read in all; None means every token."""
+    return law.area(t) - law.area(max(t - last, 0)) if last is not None else law.area(t)

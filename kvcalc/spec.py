@@ -1,0 +1,439 @@
+"""A model as data: named kinds, layer groups, sharing, storage as released, sources, caveats, published checks.
+
+`ModelSpec.blocks` turns the declaration into blocks: so many equal layers of one part, with their rows, weights and work for one layer.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, create_model, field_validator, model_validator
+
+import kvcalc.attention
+import kvcalc.embedding
+import kvcalc.feedforward
+import kvcalc.residual
+from kvcalc.errors import KvcalcError, did_you_mean
+from kvcalc.formats import FORMATS, Format, get_format
+from kvcalc.kind import (
+    Attention, Count, EmbeddingPart, FeedForward, Record, Residual, Role, Row, Site, Stream, TableRows, Tokens, Weight, Width, Work, discover,
+    summary,
+)
+
+ATTENTION: dict[str, type[Attention]] = discover(kvcalc.attention, Attention)
+FEEDFORWARD: dict[str, type[FeedForward]] = discover(kvcalc.feedforward, FeedForward)
+RESIDUAL: dict[str, type[Residual]] = discover(kvcalc.residual, Residual)
+EMBEDDING: dict[str, type[EmbeddingPart]] = discover(kvcalc.embedding, EmbeddingPart)
+
+DEFAULT_STATE_FORMAT: dict[Role, str] = {"kv": "bf16", "index": "bf16", "recurrent": "fp32", "conv": "bf16", "buffer": "fp32"}
+DEFAULT_WEIGHT_FORMAT = "bf16"
+TABLE_FORMAT = "int64"
+MATRIX_USES = ("matmul", "lookup")
+MAX_LAYERS = 10_000
+
+
+class TokenEmbedding(Record):
+    """The token embedding and the head; tied: one matrix serves both. Other tables stand beside, one key each."""
+
+    vocab_size: TableRows = Field(description="Rows of the token embedding [tokens]")
+    tied: bool = Field(description="The head is the embedding's matrix (tie_word_embeddings)")
+
+    def model_weights(self, site: Site) -> Iterator[Weight]:
+        shape = (self.vocab_size, site.hidden_size)
+        if self.tied:
+            yield Weight("token_embedding", "embeddings", shape, last=1)
+        else:
+            yield Weight("token_embedding", "embeddings", shape, "lookup", chosen=1)
+            yield Weight("lm_head", "lm_head", shape, last=1)
+
+    @property
+    def tables(self) -> dict[str, EmbeddingPart]:
+        """The tables beside the token embedding, by their key."""
+        return {key: part for key in EMBEDDING if (part := getattr(self, key)) is not None}
+
+
+if TYPE_CHECKING:
+    AnyAttention = Attention
+    AnyFeedForward = FeedForward
+    AnyResidual = Residual
+    Embedding = TokenEmbedding
+else:
+    from typing import Union
+
+    AnyAttention = Annotated[Union[tuple(ATTENTION.values())], Field(discriminator="kind")]
+    AnyFeedForward = Annotated[Union[tuple(FEEDFORWARD.values())], Field(discriminator="kind")]
+    AnyResidual = Annotated[Union[tuple(RESIDUAL.values())], Field(discriminator="kind")]
+    Embedding = create_model(
+        "Embedding", __base__=TokenEmbedding, __doc__=TokenEmbedding.__doc__,
+        **{key: (cls | None, Field(None, description=summary(cls))) for key, cls in EMBEDDING.items()},
+    )
+
+
+def _known_format(name: str) -> str:
+    try:
+        return get_format(name).name
+    except KvcalcError as error:
+        raise ValueError(error.message + (f"; {error.hint}" if error.hint else "")) from None
+
+
+FormatName = Annotated[str, AfterValidator(_known_format)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
+_STEP = re.compile(r"(?:(?P<count>[1-9][0-9]{0,4}) )?(?P<name>[a-z0-9][a-z0-9._-]*)")
+
+
+class LayerGroup(Record):
+    """Layers in order: `{repeat: 7, of: [4 local, global], feedforward: mlp}` is 35 layers."""
+
+    of: list[str] = Field(min_length=1, description="Attention names in order, each with a count if more than one: '4 local'")
+    feedforward: Name = Field(description="Name of the feed-forward block of these layers")
+    repeat: Annotated[int, Field(ge=1, le=MAX_LAYERS)] = Field(1, description="How many times `of` follows on itself")
+    reuse: dict[str, Annotated[int, Field(ge=0)] | Literal["previous"]] = Field(
+        default_factory=dict, description="Per attention name: the layer whose rows these layers read instead of keeping their own"
+    )
+    replay: Tokens | None = Field(None, description="In a prefill only the last so many tokens run these layers [tokens]")
+
+    @field_validator("of")
+    @classmethod
+    def _readable(cls, steps: list[str]) -> list[str]:
+        for step in steps:
+            if not _STEP.fullmatch(step):
+                raise ValueError(f"cannot read {step!r}: write a name, or a count and a name like '4 local'")
+        return steps
+
+    @property
+    def names(self) -> Iterator[str]:
+        """The attention name of each layer in one repetition."""
+        for step in self.of:
+            match = _STEP.fullmatch(step)
+            assert match is not None  # held by the validator
+            for _ in range(int(match["count"] or 1)):
+                yield match["name"]
+
+    @property
+    def size(self) -> int:
+        """Layers in this group."""
+        matches = [_STEP.fullmatch(step) for step in self.of]
+        return self.repeat * sum(int(m["count"] or 1) for m in matches if m)
+
+
+class ExtraWeight(Record):
+    """A tensor outside the layers, declared by its shape."""
+
+    name: Name
+    shape: list[TableRows] = Field(min_length=2, max_length=2, description="(rows, columns) [elements]")
+    count: Count = 1
+    format: FormatName = Field(DEFAULT_WEIGHT_FORMAT, description="Storage format")
+
+
+class Draft(Record):
+    """Draft stages for speculative decoding that the release carries. Off in a plain decode; `--include draft` counts what they hold."""
+
+    layers: list[LayerGroup] = Field(min_length=1)
+    weights: list[ExtraWeight] = Field(default_factory=list)
+
+
+class Tower(Record):
+    """An encoder of another modality, counted as one piece. Off in a text decode; `--include vision_tower` counts what it holds."""
+
+    parameters: Annotated[int, Field(gt=0, le=1 << 50)]
+    format: FormatName = DEFAULT_WEIGHT_FORMAT
+    source: str
+
+
+class Storage(Record):
+    """Storage formats as released or as the reference engine keeps them."""
+
+    weights: dict[str, FormatName] = Field(
+        default_factory=dict, description="By `piece.weight`, `piece` or `default`; block formats apply to matrices, vectors take the default"
+    )
+    state: dict[str, FormatName] = Field(default_factory=dict, description="By row name")
+    math: dict[str, Literal["bf16", "fp8", "fp4", "int8", "tf32"]] = Field(
+        default_factory=dict, description="By piece: the arithmetic of its products where it is not the weight format's own"
+    )
+
+
+class Versus(Record):
+    """The other model of a ratio."""
+
+    model: Name
+    format: FormatName | None = None
+    rows: list[str] | None = None
+
+
+class Check(Record):
+    """A published figure: what it says, under which convention, and where. Evaluated by `kvcalc.verify`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
+
+    what: Literal[
+        "parameters", "active_parameters", "weight_bytes", "state_bytes", "state_bytes_per_token", "attention_flops", "flops",
+        "fp8_equivalent_flops", "prefill_active_parameters", "sharing_saves_bytes", "heads_per_kv_head",
+    ]
+    equals: Decimal | int = Field(description="The published figure, as printed")
+    unit: Literal["", "B", "KB", "KiB", "MB", "MiB", "GB", "GiB", "M", "billion", "T", "%", "x"] = ""
+    source: str
+    convention: str = Field(description="How the source counts, in one sentence")
+    context: Tokens | None = None
+    batch: Count = 1
+    format: FormatName | None = Field(None, description="Format of kv and index rows; not given: native")
+    weight_format: FormatName | None = None
+    formats: dict[str, FormatName] = Field(default_factory=dict, description="Format of single rows")
+    rows: list[str] | None = Field(None, description="Only these rows")
+    groups: list[str] | None = Field(None, description="Only the attention of these names")
+    include: list[str] = Field(default_factory=list, description="Pieces outside the plain decode")
+    ignore: list[Literal["window", "sharing"]] = Field(default_factory=list, description="Tricks that the source does not honour")
+    set: dict[str, int | bool | str] = Field(default_factory=dict, description="Spec fields as the source takes them")
+    versus: Versus | None = None
+    times: Decimal | int = Field(1, description="A factor that the source applies (overhead)")
+    plus: int = Field(0, description="What the source adds (in base units)")
+    within: Decimal | None = Field(None, description="Relative tolerance where the source rounds by hand; not given: the printed digits")
+    agrees: bool = True
+    because: str | None = Field(None, description="Why it differs, or what is not known")
+
+    @model_validator(mode="after")
+    def _explained(self) -> "Check":
+        if not self.agrees and not self.because:
+            raise ValueError("a check that does not agree needs `because`")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPlan:
+    """One layer: its place, its kinds, and the layer whose rows it reads."""
+
+    index: int
+    attention: str
+    feedforward: str
+    reuses: int | None
+    replay: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """`layers` equal layers of one part, and what one of them holds and does."""
+
+    label: str
+    kind: str
+    layers: int
+    rows: tuple[Row, ...]
+    weights: tuple[Weight, ...]
+    work: tuple[Work, ...]
+    streams: tuple[Stream, ...]
+    replay: int | None = None
+    held_only: bool = False
+    """Counted as stored, not run in a plain step (draft stages, towers)."""
+
+
+class ModelSpec(Record):
+    """A model, complete."""
+
+    id: Name
+    name: str
+    family: Name = Field(description="Family id: one colour in figures")
+    released: str = Field(description="Date of release, YYYY-MM-DD or YYYY-MM")
+    sources: dict[str, str] = Field(min_length=1, description="Where the numbers come from")
+    caveats: list[str] = Field(default_factory=list, description="What the numbers leave out or assume")
+    max_context: Tokens
+    hidden_size: Width
+    num_hidden_layers: Annotated[int, Field(gt=0, le=MAX_LAYERS)]
+    embedding: Embedding
+    attention: dict[Name, AnyAttention] = Field(min_length=1)
+    feedforward: dict[Name, AnyFeedForward] = Field(min_length=1)
+    residual: AnyResidual
+    layers: list[LayerGroup] = Field(min_length=1, description="Layers in order; the counts must add up to num_hidden_layers")
+    storage: Storage = Field(default_factory=Storage)
+    towers: dict[Name, Tower] = Field(default_factory=dict)
+    draft: Draft | None = None
+    checks: list[Check] = Field(default_factory=list)
+
+    @field_validator("released")
+    @classmethod
+    def _a_date(cls, text: str) -> str:
+        if not re.fullmatch(r"\d{4}-\d{2}(-\d{2})?", text):
+            raise ValueError("write a date as YYYY-MM-DD or YYYY-MM")
+        date.fromisoformat(text if len(text) == len("2026-01-01") else f"{text}-01")
+        return text
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> "ModelSpec":
+        total = sum(group.size for group in self.layers)
+        if total != self.num_hidden_layers:
+            raise ValueError(f"layers: the groups add up to {total:,} layers, num_hidden_layers says {self.num_hidden_layers:,}")
+        groups = self.layers + (self.draft.layers if self.draft else [])
+        used = {name for group in groups for name in group.names}
+        for name in sorted(used - set(self.attention)):
+            raise ValueError(_unknown("layers", "attention", name, self.attention))
+        for name in sorted({group.feedforward for group in groups} - set(self.feedforward)):
+            raise ValueError(_unknown("layers", "feedforward", name, self.feedforward))
+        for name in sorted(set(self.attention) - used):
+            raise ValueError(f"attention.{name}: declared, but no layer uses it")
+        for name in sorted(set(self.feedforward) - {group.feedforward for group in groups}):
+            raise ValueError(f"feedforward.{name}: declared, but no layer uses it")
+        self._sharing_is_sound(self.plan)
+        pieces = {weight.piece for block in self.blocks for weight in block.weights}
+        names = {f"{weight.piece}.{weight.name}" for block in self.blocks for weight in block.weights}
+        for key in sorted(set(self.storage.weights) - pieces - names - {"default"}):
+            raise ValueError(_unknown("storage.weights", "piece", key, pieces | names))
+        for key in sorted(set(self.storage.math) - pieces):
+            raise ValueError(_unknown("storage.math", "piece", key, pieces))
+        rows = {row.name for block in self.blocks for row in block.rows}
+        for key in sorted(set(self.storage.state) - rows):
+            raise ValueError(_unknown("storage.state", "row", key, rows))
+        for layer in (layer for part in self.embedding.tables.values() for layer in getattr(part, "layers", ())):
+            if layer >= self.num_hidden_layers:
+                raise ValueError(f"embedding: layer {layer} is beyond the {self.num_hidden_layers} layers of the model")
+        return self
+
+    def _sharing_is_sound(self, plan: list[LayerPlan]) -> None:
+        for layer in plan:
+            borrowed = [row for row in self._rows(layer) if not row.owned]
+            if layer.reuses is None:
+                if borrowed:
+                    raise ValueError(f"layers: layer {layer.index} ({layer.attention}) reads {borrowed[0].name} rows of another layer: say which, under `reuse`")
+                continue
+            if not borrowed:
+                raise ValueError(f"layers: layer {layer.index} ({layer.attention}) has no rows that it could reuse")
+            if layer.reuses >= layer.index:
+                raise ValueError(f"layers: layer {layer.index} reuses layer {layer.reuses}, which does not stand before it")
+            owned = {row.name: row for row in self._rows(plan[layer.reuses]) if row.owned}
+            for row in borrowed:
+                source = owned.get(row.name)
+                if source is None or (source.elements, source.held) != (row.elements, row.held):
+                    raise ValueError(
+                        f"layers: layer {layer.index} ({layer.attention}) cannot reuse layer {layer.reuses} ({plan[layer.reuses].attention}): "
+                        f"that layer owns no {row.name} rows of the same kind"
+                    )
+
+    def _rows(self, layer: LayerPlan) -> tuple[Row, ...]:
+        return tuple(self.attention[layer.attention].rows(self._site(reuses=layer.reuses is not None)))
+
+    def _site(self, *, reuses: bool = False) -> Site:
+        return Site(self.hidden_size, self.embedding.vocab_size, self.num_hidden_layers, reuses)
+
+    def _plan(self, groups: Iterable[LayerGroup]) -> Iterator[LayerPlan]:
+        owner: dict[str, int] = {}
+        index = 0
+        for group in groups:
+            for key in group.reuse:
+                if key not in group.names:
+                    raise ValueError(f"layers: reuse names {key!r}, which is not among the layers of its group")
+            for name in list(group.names) * group.repeat:
+                reuses = group.reuse.get(name)
+                if reuses == "previous":
+                    if name not in owner:
+                        raise ValueError(f"layers: layer {index} reuses the previous {name}, but none stands before it")
+                    reuses = owner[name]
+                if reuses is None:
+                    owner[name] = index
+                yield LayerPlan(index, name, group.feedforward, reuses, group.replay)
+                index += 1
+
+    @cached_property
+    def plan(self) -> list[LayerPlan]:
+        """Every layer in order."""
+        return list(self._plan(self.layers))
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """What a plain decode runs: attention, feed-forward, residual and embedding blocks, in that order."""
+        return tuple(self._blocks(self.plan)) + tuple(self._embedding_blocks())
+
+    def optional_blocks(self, name: str) -> tuple[Block, ...]:
+        """Pieces outside the plain decode: `draft`, or a tower's name. Their pieces are named after it."""
+        if name == "draft" and self.draft is not None:
+            return tuple(self._draft_blocks(self.draft))
+        tower = self.towers[name]
+        weight = Weight(name, name, (1, tower.parameters), "vector")
+        return (Block(name, "tower", 1, (), (weight,), (), (), held_only=True),)
+
+    @property
+    def optional_pieces(self) -> list[str]:
+        """What `--include` can add."""
+        return [*self.towers, *(["draft"] if self.draft else [])]
+
+    def _blocks(self, plan: list[LayerPlan]) -> Iterator[Block]:
+        seats: dict[tuple[str, int | None, int | None], int] = {}
+        blocks: dict[tuple[str, int | None], int] = {}
+        streams: dict[int | None, int] = {}
+        for layer in plan:
+            for table, key in ((seats, (layer.attention, layer.reuses, layer.replay)), (blocks, (layer.feedforward, layer.replay)), (streams, layer.replay)):
+                table[key] = table.get(key, 0) + 1  # type: ignore[index]
+        for (name, reuses, replay), count in seats.items():
+            label = name if reuses is None else f"{name} (reads layer {reuses})"
+            yield self._block(label, self.attention[name], count, self._site(reuses=reuses is not None), replay)
+        for (name, replay), count in blocks.items():
+            yield self._block(name, self.feedforward[name], count, self._site(), replay)
+        for replay, count in streams.items():
+            yield self._block("residual", self.residual, count, self._site(), replay)
+
+    def _block(self, label: str, part: Attention | FeedForward | Residual, layers: int, site: Site, replay: int | None) -> Block:
+        return Block(
+            label, str(part.kind), layers, tuple(part.rows(site)), tuple(part.weights(site)), tuple(part.work(site)), tuple(part.streams(site)), replay,  # type: ignore[union-attr]
+        )
+
+    def _embedding_blocks(self) -> Iterator[Block]:
+        site = self._site()
+        yield Block("model", str(self.residual.kind), 1, (), tuple(self.residual.model_weights(site)), (), ())  # type: ignore[attr-defined]
+        yield Block("embedding", "token", 1, (), tuple(self.embedding.model_weights(site)), (), ())
+        for key, part in self.embedding.tables.items():
+            yield Block(key, key, 1, (), tuple(part.model_weights(site)), (), ())
+            per_layer = tuple(part.weights(site))
+            if per_layer:
+                yield Block(key, key, self.num_hidden_layers, (), per_layer, (), ())
+
+    def _draft_blocks(self, draft: Draft) -> Iterator[Block]:
+        for block in self._blocks(list(self._plan(draft.layers))):
+            weights = tuple(_renamed(weight, f"draft:{weight.piece}") for weight in block.weights)
+            rows = tuple(_repriced(row, f"draft:{row.piece}") for row in block.rows)
+            yield Block(f"draft {block.label}", block.kind, block.layers, rows, weights, (), (), held_only=True)
+        extra = tuple(Weight(w.name, f"draft:{w.name}", (w.shape[0], w.shape[1]), count=w.count) for w in draft.weights)
+        yield Block("draft", "draft", 1, (), extra, (), (), held_only=True)
+
+    def weight_format(self, weight: Weight) -> Format:
+        """The format in which the release stores a tensor."""
+        if weight.use == "table":
+            return FORMATS[TABLE_FORMAT]
+        if weight.piece in self.towers:
+            return FORMATS[self.towers[weight.piece].format]
+        if self.draft and weight.piece.startswith("draft:"):
+            own = [extra.format for extra in self.draft.weights if weight.piece == f"draft:{extra.name}" and extra.name == weight.name]
+            if own:
+                return FORMATS[own[0]]
+        declared, piece = self.storage.weights, weight.piece.removeprefix("draft:")
+        default = FORMATS[declared.get("default", DEFAULT_WEIGHT_FORMAT)]
+        exact = declared.get(f"{piece}.{weight.name}")
+        if exact is not None:
+            return FORMATS[exact]
+        chosen = FORMATS[declared[piece]] if piece in declared else default
+        if chosen.block is not None and weight.use not in MATRIX_USES:
+            return default if default.block is None else FORMATS[DEFAULT_WEIGHT_FORMAT]
+        return chosen
+
+    def row_format(self, row: Row) -> Format:
+        """The format in which the release or its reference engine keeps a row."""
+        return FORMATS[self.storage.state.get(row.name, DEFAULT_STATE_FORMAT[row.role])]
+
+
+def _renamed(weight: Weight, piece: str) -> Weight:
+    return Weight(
+        weight.name, piece, weight.shape, weight.use, weight.count, weight.chosen, weight.runs, weight.last, weight.every_token, weight.buffer
+    )
+
+
+def _repriced(row: Row, piece: str) -> Row:
+    return Row(row.name, row.role, row.elements, row.held, row.read, row.owned, row.reusable, piece)
+
+
+def _unknown(where: str, what: str, name: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    hint = did_you_mean(name, names)
+    return f"{where}: no {what} is named {name!r}" + (f"; {hint}" if hint else f"; known: {', '.join(names)}")
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a spec file, for editors."""
+    return ModelSpec.model_json_schema()

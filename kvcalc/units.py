@@ -1,0 +1,149 @@
+"""The only room that knows 1024, 1000, GiB, GB, "128K" and "3.35 TB/s": text to exact integers and back.
+
+K and M are 2^10 and 2^20 for tokens only. GB is 10^9 bytes and GiB 2^30 bytes, always. Rates are decimal: TB/s is 10^12 bytes/s.
+"""
+
+import re
+from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
+
+from kvcalc.errors import UnitError
+
+_DECIMAL = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
+_BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50}
+_TOKENS = {"": 1, "K": 2**10, "M": 2**20}
+
+KIB, MIB, GIB, GB = _BINARY["Ki"], _BINARY["Mi"], _BINARY["Gi"], _DECIMAL["G"]
+MILLION, BILLION = _DECIMAL["M"], _DECIMAL["G"]
+SECONDS_PER_HOUR = 3600
+
+MAX_TOKENS = 2**40
+MAX_BATCH = 2**24
+
+_NUMBER = r"(?P<number>[0-9]+(?:\.[0-9]+)?)"
+_QUANTITY = re.compile(_NUMBER + r" ?(?P<unit>[A-Za-z/]+)")
+_TOKEN_COUNT = re.compile(_NUMBER + r"(?P<unit>[KkMm]?)")
+
+
+def _scales(suffix: str, *, binary: bool) -> dict[str, int]:
+    prefixes = _DECIMAL | (_BINARY if binary else {})
+    return {prefix + suffix: scale for prefix, scale in prefixes.items()}
+
+
+BYTES = _scales("B", binary=True)
+BYTES_PER_S = _scales("B/s", binary=True)
+OPS_PER_S = _scales("FLOP/s", binary=False) | _scales("OP/s", binary=False)
+WATTS = {"mW": Fraction(1, 1000), "W": Fraction(1), "kW": Fraction(1000)}
+USD = {"USD": Fraction(1)}
+USD_PER_HOUR = {"USD/h": Fraction(1)}
+
+
+def parse_quantity(text: object, units: dict[str, int] | dict[str, Fraction], what: str) -> Fraction:
+    """Read `81559 MiB`, `3.35 TB/s`, `989.4 TFLOP/s`, `700 W` exactly, in the base unit.
+
+    Raises UnitError when the text has no unit (a bare number is never guessed), an unknown unit, or is not positive.
+    """
+    example = next(reversed(units))
+    if not isinstance(text, str):
+        raise UnitError(f"{what}: {text!r} has no unit", f"write it with its unit, e.g. '1 {example}'")
+    match = _QUANTITY.fullmatch(text.strip())
+    if match is None:
+        raise UnitError(f"{what}: cannot read {text!r}", f"write a number and a unit, e.g. '1 {example}'")
+    if match["unit"] not in units:
+        raise UnitError(f"{what}: unknown unit {match['unit']!r} in {text!r}", "known units: " + ", ".join(units))
+    value = Fraction(match["number"]) * units[match["unit"]]
+    if value <= 0:
+        raise UnitError(f"{what}: {text!r} must be more than zero")
+    return value
+
+
+def parse_tokens(text: str, what: str = "context") -> int:
+    """Read a token count: `131072`, `128K` (= 131,072), `128k` (the same), `1M` (= 1,048,576).
+
+    Raises UnitError for byte units (`128KB`), fractions of a token, zero, and more than 2^40.
+    """
+    match = _TOKEN_COUNT.fullmatch(text.strip())
+    if match is None:
+        raise UnitError(f"{what}: cannot read {text!r} as a number of tokens", "write 131072, 128K (= 131,072) or 1M (= 1,048,576)")
+    value = Fraction(match["number"]) * _TOKENS[match["unit"].upper()]
+    if value.denominator != 1:
+        raise UnitError(f"{what}: {text!r} is not a whole number of tokens")
+    if value < 1:
+        raise UnitError(f"{what}: {text!r} must be at least 1 token")
+    if value > MAX_TOKENS:
+        raise UnitError(f"{what}: {text!r} is more than 2^40 tokens")
+    return int(value)
+
+
+def parse_batch(text: str) -> int:
+    """Read a batch size: a plain whole number from 1 to 2^24."""
+    if not re.fullmatch(r"[0-9]{1,9}", text.strip()):
+        raise UnitError(f"batch: cannot read {text!r} as a number of sequences", "write a whole number, e.g. 8")
+    value = int(text)
+    if not 1 <= value <= MAX_BATCH:
+        raise UnitError(f"batch: {text!r} must be between 1 and {MAX_BATCH:,}")
+    return value
+
+
+def round_half_up(value: Fraction) -> int:
+    """The nearest integer; a half goes up."""
+    return (2 * value.numerator + value.denominator) // (2 * value.denominator)
+
+
+def tokens(count: int) -> str:
+    """Token counts as people say them: 128K, 1M, or the plain number."""
+    for suffix in ("M", "K"):
+        scale = _TOKENS[suffix]
+        if count >= scale and count % scale == 0:
+            return f"{count // scale}{suffix}"
+    return f"{count:,}"
+
+
+def significant(value: float | Fraction | int, digits: int = 3) -> str:
+    """Plain decimal notation with a fixed number of significant digits, thousands separated: 1,234 · 12.3 · 0.00123."""
+    exact = Decimal(value.numerator) / Decimal(value.denominator) if isinstance(value, Fraction) else Decimal(value)
+    if exact == 0:
+        return "0"
+    places = digits - 1 - exact.adjusted()
+    rounded = exact.quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_UP) if places >= 0 else exact.quantize(Decimal(1), ROUND_HALF_UP)
+    if places > 0 and rounded.adjusted() > exact.adjusted():  # 9.995 became 10.00: one place too many
+        rounded = rounded.quantize(Decimal(1).scaleb(1 - places))
+    return f"{rounded:,f}"
+
+
+def scaled(value: float | Fraction | int, unit: str, digits: int = 3) -> str:
+    """`value` in base units with the decimal prefix that suits it: 3.35 TB/s, 989 TFLOP/s, 4.56 GFLOP."""
+    prefix = decimal_prefix(value)
+    return f"{significant(Fraction(value) / _DECIMAL[prefix], digits)} {prefix}{unit}"
+
+
+def decimal_prefix(largest: float | Fraction | int) -> str:
+    """The decimal prefix in which the largest value of a column is at least 1."""
+    fitting = [prefix for prefix, scale in _DECIMAL.items() if abs(largest) >= scale]
+    return fitting[-1] if fitting else ""
+
+
+def decimal_scale(prefix: str) -> int:
+    """10^3 for "K", 10^9 for "G" ..."""
+    return _DECIMAL[prefix]
+
+
+def gib(count: int | Fraction, digits: int = 3) -> str:
+    """Bytes as GiB, without the unit's name: for columns whose head says GiB."""
+    return significant(Fraction(count) / GIB, digits)
+
+
+def bytes_text(count: int | Fraction, digits: int = 3) -> str:
+    """Bytes with the binary unit that suits them: 6.00 KiB, 768 MiB, 79.6 GiB."""
+    for unit, scale in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
+        if abs(count) >= scale:
+            return f"{significant(Fraction(count) / scale, digits)} {unit}"
+    return f"{significant(Fraction(count), digits)} B"
+
+
+def seconds_text(seconds: float) -> str:
+    """Seconds with the unit that suits them: 4.56 ms, 1.20 s."""
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= scale:
+            return f"{significant(seconds / scale)} {unit}"
+    return f"{significant(seconds / 1e-9)} ns"
