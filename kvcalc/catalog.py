@@ -67,7 +67,13 @@ def device_ids() -> list[str]:
 
 
 def _resolve(name: str, folder: str, what: str) -> Path:
-    if "/" in name or os.sep in name or name.endswith((".yaml", ".yml", ".json")) or Path(name).exists() and name not in _ids(folder):
+    if (
+        "/" in name
+        or os.sep in name
+        or name.endswith((".yaml", ".yml", ".json"))
+        or (Path(name).exists()
+        and name not in _ids(folder))
+    ):
         return Path(name)
     known = _ids(folder)
     if name in known:
@@ -79,7 +85,9 @@ def _resolve(name: str, folder: str, what: str) -> Path:
         raise UnknownName(f"{what} {name!r} fits several: {', '.join(fitting)}")
     listing = {"specs": "models", "hardware": "hardware"}[folder]
     shown = name if len(name) <= 80 else name[:77] + "..."
-    raise UnknownName(f"unknown {what} {shown!r}", did_you_mean(name, known) or f"see `kvcalc list {listing}`, or give a path to a YAML file")
+    raise UnknownName(
+        f"unknown {what} {shown!r}", did_you_mean(name, known) or f"see `kvcalc list {listing}`, or give a path to a YAML file"
+    )
 
 
 def load_model(name: str) -> ModelSpec:
@@ -94,7 +102,9 @@ def load_model(name: str) -> ModelSpec:
 def _load_model(path: str) -> ModelSpec:
     file = Path(path)
     if file.suffix == ".json":
-        raise SpecError(f"{path}: a model's config.json is not read by this version", "write a spec: see `kvcalc schema model` and the README")
+        raise SpecError(
+            f"{path}: a model's config.json is not read by this version", "write a spec: see `kvcalc schema model` and the README"
+        )
     return _validated(file, ModelSpec)
 
 
@@ -122,8 +132,9 @@ def check_file(path: str) -> str:
     """Load a spec or device file, whichever its keys say, and return 'model ID' or 'device ID'. Raises SpecError."""
     document = read_yaml(Path(path))
     is_device = isinstance(document.data, dict) and "bandwidth" in document.data
-    part = _validate(document, Device if is_device else ModelSpec)
-    return f"{'device' if is_device else 'model'} {part.id}"
+    if is_device:
+        return f"device {_validate(document, Device).id}"
+    return f"model {_validate(document, ModelSpec).id}"
 
 
 def _validated(file: Path, cls: type[_T]) -> _T:
@@ -177,8 +188,8 @@ def read_yaml(file: Path) -> Document:
     try:
         document.data = _Builder(document).build(yaml.parse(read_text(file), Loader=_Loader))
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else f"{file}"
+        mark: Any = getattr(error, "problem_mark", None)
+        where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark is not None else f"{file}"
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read"
         raise SpecError(f"{where}: not valid YAML: {problem}") from None
     return document
@@ -245,12 +256,12 @@ class _Builder:
             self.keys.append(None)
 
     def _key(self, event: Any, parent: dict[Any, Any], path: Path_) -> None:
-        if not isinstance(event, yaml.ScalarEvent):
+        if not hasattr(event, "value"):
             raise self._refuse(event, "a key must be a word")
         if event.value in parent:
             line = self.document.places[(*path, event.value)][0]
             raise self._refuse(event, f"duplicate key {event.value!r}, first on line {line}")
-        self.keys[-1] = event.value
+        self.keys[-1] = str(event.value)
         self.document.places[(*path, event.value)] = (event.start_mark.line + 1, event.start_mark.column + 1)
 
     def _scalar(self, event: Any) -> Any:
@@ -284,7 +295,9 @@ def _validate(document: Document, cls: type[_T]) -> _T:
 
 def _first_error(document: Document, error: ValidationError) -> SpecError:
     problems = error.errors(include_url=False)
-    first = min(problems, key=lambda problem: (problem["type"] != "extra_forbidden", document.place(_location(document, problem["loc"]))))
+    first = min(
+        problems, key=lambda problem: (problem["type"] != "extra_forbidden", document.place(_location(document, problem["loc"])))
+    )
     path = _location(document, first["loc"])
     where = ".".join(str(step) for step in path)
     kind, context = first["type"], first.get("ctx", {})
@@ -305,7 +318,12 @@ def _first_error(document: Document, error: ValidationError) -> SpecError:
         message = f"{_shown(first['input'])} is not {dict(int_type='a whole number', string_type='text', bool_type='true or false')[kind]}"
     elif kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
         bound = next(iter(context.values()))
-        words = {"greater_than": "more than", "greater_than_equal": "at least", "less_than": "less than", "less_than_equal": "at most"}[kind]
+        words = {
+            "greater_than": "more than",
+            "greater_than_equal": "at least",
+            "less_than": "less than",
+            "less_than_equal": "at most",
+        }[kind]
         message = f"{_shown(first['input'])} must be {words} {bound:,}"
     else:
         message = first["msg"].removeprefix("Value error, ")
@@ -322,7 +340,9 @@ def _location(document: Document, loc: tuple[int | str, ...]) -> Path_:
     path: Path_ = ()
     node: Any = document.data
     for place, step in enumerate(loc):
-        inside = (isinstance(node, dict) and step in node) or (isinstance(node, list) and isinstance(step, int) and step < len(node))
+        inside = (isinstance(node, dict) and step in node) or (
+            isinstance(node, list) and isinstance(step, int) and step < len(node)
+        )
         last = place == len(loc) - 1
         if inside:
             node = node[step]

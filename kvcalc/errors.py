@@ -3,8 +3,8 @@
 Each leaf is a kind of refusal. The command line prints `error: {message}` and, if there is one, `hint: {hint}`, and exits 2.
 """
 
-from difflib import get_close_matches
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class KvcalcError(Exception):

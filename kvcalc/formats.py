@@ -43,7 +43,9 @@ class Format:
         else:
             block_rows, block_columns = self.block
             if self.packed and columns % block_columns:
-                raise ScenarioError(f"{what}: a row of {columns:,} elements is not a whole number of {self.name} blocks of {block_columns}")
+                raise ScenarioError(
+                    f"{what}: a row of {columns:,} elements is not a whole number of {self.name} blocks of {block_columns}"
+                )
             scales = -(-rows // block_rows) * -(-columns // block_columns)
         if bits % BITS_PER_BYTE:
             raise ScenarioError(f"{what}: {rows * columns:,} elements of {self.bits} bits are not whole bytes in {self.name}")
@@ -81,11 +83,23 @@ FORMATS: dict[str, Format] = {
         Format("fp8-32x32-ue8m0", 8, (32, 32), 1, "fp8", "fp8, one 8-bit exponent per 32 x 32 tile"),
         Format("mxfp8", 8, (1, 32), 1, "fp8", "fp8, one 8-bit exponent per 32 elements of a row", _OCP),
         Format("mxfp4", 4, (1, 32), 1, "fp4", "fp4 e2m1, one 8-bit exponent per 32 elements of a row", _OCP),
-        Format("nvfp4", 4, (1, 16), 1, "fp4", "fp4 e2m1, one e4m3 scale per 16 elements of a row (the tensor's own fp32 scale is not counted)"),
         Format(
-            "fp8-448+bf16-64", 8, (1, 512), 72, "fp8",
+            "nvfp4",
+            4,
+            (1, 16),
+            1,
+            "fp4",
+            "fp4 e2m1, one e4m3 scale per 16 elements of a row (the tensor's own fp32 scale is not counted)",
+        ),
+        Format(
+            "fp8-448+bf16-64",
+            8,
+            (1, 512),
+            72,
+            "fp8",
             "584 bytes for 512 elements: 448 in fp8, 64 (RoPE) in bf16, 7 one-byte scales, 1 byte of padding",
-            "https://github.com/vllm-project/vllm fp8_ds_mla for DeepSeek-V4; https://arxiv.org/abs/2606.19348", packed=True,
+            "https://github.com/vllm-project/vllm fp8_ds_mla for DeepSeek-V4; https://arxiv.org/abs/2606.19348",
+            packed=True,
         ),
         Format("q8_0", 8, (1, 32), 2, "bf16", "ggml: 34 bytes per 32", _GGML, packed=True),
         Format("q6_k", 6, (1, 256), 18, "bf16", "ggml: 210 bytes per 256", _GGML, packed=True),

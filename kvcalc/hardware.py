@@ -73,10 +73,15 @@ class Device(Record):
 
     def _quantities(self) -> list[tuple[Sourced, Any, str]]:
         single: list[tuple[Sourced | None, Any, str]] = [
-            (self.memory, BYTES, "memory"), (self.usable_memory, BYTES, "usable_memory"),
-            (self.bandwidth, BYTES_PER_S, "bandwidth"), (self.measured_bandwidth, BYTES_PER_S, "measured_bandwidth"),
-            (self.power, WATTS, "power"), (self.idle_power, WATTS, "idle_power"), (self.link, BYTES_PER_S, "link"),
-            (self.price, USD, "price"), (self.cloud_price, USD_PER_HOUR, "cloud_price"),
+            (self.memory, BYTES, "memory"),
+            (self.usable_memory, BYTES, "usable_memory"),
+            (self.bandwidth, BYTES_PER_S, "bandwidth"),
+            (self.measured_bandwidth, BYTES_PER_S, "measured_bandwidth"),
+            (self.power, WATTS, "power"),
+            (self.idle_power, WATTS, "idle_power"),
+            (self.link, BYTES_PER_S, "link"),
+            (self.price, USD, "price"),
+            (self.cloud_price, USD_PER_HOUR, "cloud_price"),
         ]
         peaks = [(value, OPS_PER_S, f"peak.{key}") for key, value in (self.peak | self.measured_peak).items()]
         return [(value, units, what) for value, units, what in single if value is not None] + peaks

@@ -15,6 +15,8 @@ import pkgutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from types import ModuleType
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -197,6 +199,11 @@ def documentation(cls: type[Part]) -> str:
 def summary(cls: type[Part]) -> str:
     """Its first line."""
     return documentation(cls).split("\n")[0]
+
+
+def choice(kinds: dict[str, type[Any]]) -> Any:
+    """The type of a field that takes any of these kinds, told apart by its `kind`."""
+    return Annotated[reduce(or_, kinds.values()), Field(discriminator="kind")]
 
 
 def discover(package: ModuleType, base: type[Part]) -> dict[str, type[Any]]:

@@ -126,7 +126,9 @@ def _blocks(model: ModelSpec, scenario: Scenario) -> tuple[Block, ...]:
     for name in scenario.include:
         if name not in model.optional_pieces:
             known = model.optional_pieces
-            hint = did_you_mean(name, known) or (f"it has: {', '.join(known)}" if known else "everything it has is counted already")
+            hint = did_you_mean(name, known) or (
+                f"it has: {', '.join(known)}" if known else "everything it has is counted already"
+            )
             raise ScenarioError(f"{model.id} has no piece {name!r} to include", hint)
         blocks += model.optional_blocks(name)
     return blocks
@@ -168,7 +170,12 @@ def _weight_entry(model: ModelSpec, scenario: Scenario, block: Block, weight: We
     tokens = scenario.batch * _tokens_run(scenario, block, weight)
     held_only = block.held_only or tokens == 0
     return Entry(
-        piece=weight.piece, group=block.label, kind=block.kind, name=weight.name, layers=block.layers, format=stored.name,
+        piece=weight.piece,
+        group=block.label,
+        kind=block.kind,
+        name=weight.name,
+        layers=block.layers,
+        format=stored.name,
         math=_weight_math(model, scenario, weight, stored),
         parameters=parameters,
         active_parameters=0 if parameters == 0 or block.held_only else block.layers * _active(weight),
@@ -241,8 +248,15 @@ def _row_entry(model: ModelSpec, scenario: Scenario, block: Block, row: Row) -> 
     else:
         read = written = held
     return Entry(
-        piece=row.piece, group=block.label, kind=block.kind, name=row.name, layers=block.layers, format=stored.name, role=row.role,
-        elements=row.elements if row.owned else 0, slots=held if row.owned else 0,
+        piece=row.piece,
+        group=block.label,
+        kind=block.kind,
+        name=row.name,
+        layers=block.layers,
+        format=stored.name,
+        role=row.role,
+        elements=row.elements if row.owned else 0,
+        slots=held if row.owned else 0,
         state_bytes=copies * held * slot if row.owned else 0,
         read_bytes=copies * read * slot,
         written_bytes=copies * written * slot if row.owned else 0,
@@ -298,8 +312,15 @@ def _work_entry(model: ModelSpec, scenario: Scenario, block: Block, work: Work) 
     if work.operand is not None:
         math = next(row_format(model, scenario, row).math for row in block.rows if row.name == work.operand)
     return Entry(
-        piece=work.piece, group=block.label, kind=block.kind, name=work.name, layers=block.layers, format="", math=math,
-        flops=flops, attention_flops=0 if work.sort == "other" else flops,
+        piece=work.piece,
+        group=block.label,
+        kind=block.kind,
+        name=work.name,
+        layers=block.layers,
+        format="",
+        math=math,
+        flops=flops,
+        attention_flops=0 if work.sort == "other" else flops,
     )
 
 
@@ -308,6 +329,12 @@ def _stream_entry(scenario: Scenario, block: Block, stream: Stream) -> Entry:
     per_sequence = 1 if scenario.phase == "decode" else min(scenario.context, block.replay or scenario.context)
     tokens = block.layers * scenario.batch * per_sequence
     return Entry(
-        piece=stream.piece, group=block.label, kind=block.kind, name=stream.name, layers=block.layers, format=stored.name,
-        read_bytes=tokens * stored.bytes(1, stream.read_elements), written_bytes=tokens * stored.bytes(1, stream.written_elements),
+        piece=stream.piece,
+        group=block.label,
+        kind=block.kind,
+        name=stream.name,
+        layers=block.layers,
+        format=stored.name,
+        read_bytes=tokens * stored.bytes(1, stream.read_elements),
+        written_bytes=tokens * stored.bytes(1, stream.written_elements),
     )

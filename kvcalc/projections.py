@@ -13,8 +13,13 @@ def low_rank_query(hidden_size: int, q_lora_rank: int, query_width: int) -> Iter
 
 
 def mla_projections(
-    hidden_size: int, num_attention_heads: int, q_lora_rank: int | None, kv_lora_rank: int,
-    qk_nope_head_dim: int, qk_rope_head_dim: int, v_head_dim: int,
+    hidden_size: int,
+    num_attention_heads: int,
+    q_lora_rank: int | None,
+    kv_lora_rank: int,
+    qk_nope_head_dim: int,
+    qk_rope_head_dim: int,
+    v_head_dim: int,
 ) -> Iterator[Weight]:
     """Multi-head latent attention. Absorbed or not, `kv_b_proj` is used once per token. Source: DeepSeek-V2, section 2.1."""
     query_width = num_attention_heads * (qk_nope_head_dim + qk_rope_head_dim)
@@ -29,7 +34,12 @@ def mla_projections(
 
 
 def shared_key_attention(
-    hidden_size: int, num_attention_heads: int, head_dim: int, q_lora_rank: int, o_groups: int, o_lora_rank: int,
+    hidden_size: int,
+    num_attention_heads: int,
+    head_dim: int,
+    q_lora_rank: int,
+    o_groups: int,
+    o_lora_rank: int,
 ) -> Iterator[Weight]:
     """DeepSeek-V4: low-rank queries, one key that is also the value, sinks, output in groups. Source: arXiv:2606.19348, section 2.3."""
     query_width = num_attention_heads * head_dim

@@ -47,5 +47,11 @@ class Scenario:
     @property
     def line(self) -> str:
         """The scenario in one line, for the head of a table."""
-        parts = [self.phase, f"context {tokens(self.context)}", f"batch {self.batch:,}", f"state {self.kv_format}", f"weights {self.weight_format}"]
+        parts = [
+            self.phase,
+            f"context {tokens(self.context)}",
+            f"batch {self.batch:,}",
+            f"state {self.kv_format}",
+            f"weights {self.weight_format}",
+        ]
         return " · ".join(parts + [f"with {piece}" for piece in self.include])

@@ -4,6 +4,7 @@
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -20,7 +21,24 @@ import kvcalc.residual
 from kvcalc.errors import KvcalcError, did_you_mean
 from kvcalc.formats import FORMATS, Format, get_format
 from kvcalc.kind import (
-    Attention, Count, EmbeddingPart, FeedForward, Record, Residual, Role, Row, Site, Stream, TableRows, Tokens, Weight, Width, Work, discover,
+    Attention,
+    Count,
+    EmbeddingPart,
+    FeedForward,
+    Record,
+    Residual,
+    Role,
+    Row,
+    Site,
+    Stream,
+    TableRows,
+    Tokens,
+    Weight,
+    Width,
+    Work,
+    choice,
+    discover,
+    kind_of,
     summary,
 )
 
@@ -62,13 +80,11 @@ if TYPE_CHECKING:
     AnyResidual = Residual
     Embedding = TokenEmbedding
 else:
-    from typing import Union
-
-    AnyAttention = Annotated[Union[tuple(ATTENTION.values())], Field(discriminator="kind")]
-    AnyFeedForward = Annotated[Union[tuple(FEEDFORWARD.values())], Field(discriminator="kind")]
-    AnyResidual = Annotated[Union[tuple(RESIDUAL.values())], Field(discriminator="kind")]
+    AnyAttention, AnyFeedForward, AnyResidual = choice(ATTENTION), choice(FEEDFORWARD), choice(RESIDUAL)
     Embedding = create_model(
-        "Embedding", __base__=TokenEmbedding, __doc__=TokenEmbedding.__doc__,
+        "Embedding",
+        __base__=TokenEmbedding,
+        __doc__=TokenEmbedding.__doc__,
         **{key: (cls | None, Field(None, description=summary(cls))) for key, cls in EMBEDDING.items()},
     )
 
@@ -92,7 +108,8 @@ class LayerGroup(Record):
     feedforward: Name = Field(description="Name of the feed-forward block of these layers")
     repeat: Annotated[int, Field(ge=1, le=MAX_LAYERS)] = Field(1, description="How many times `of` follows on itself")
     reuse: dict[str, Annotated[int, Field(ge=0)] | Literal["previous"]] = Field(
-        default_factory=dict, description="Per attention name: the layer whose rows these layers read instead of keeping their own"
+        default_factory=dict,
+        description="Per attention name: the layer whose rows these layers read instead of keeping their own",
     )
     replay: Tokens | None = Field(None, description="In a prefill only the last so many tokens run these layers [tokens]")
 
@@ -148,7 +165,8 @@ class Storage(Record):
     """Storage formats as released or as the reference engine keeps them."""
 
     weights: dict[str, FormatName] = Field(
-        default_factory=dict, description="By `piece.weight`, `piece` or `default`; block formats apply to matrices, vectors take the default"
+        default_factory=dict,
+        description="By `piece.weight`, `piece` or `default`; block formats apply to matrices, vectors take the default",
     )
     state: dict[str, FormatName] = Field(default_factory=dict, description="By row name")
     math: dict[str, Literal["bf16", "fp8", "fp4", "int8", "tf32"]] = Field(
@@ -170,8 +188,17 @@ class Check(Record):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
 
     what: Literal[
-        "parameters", "active_parameters", "weight_bytes", "state_bytes", "state_bytes_per_token", "attention_flops", "flops",
-        "fp8_equivalent_flops", "prefill_active_parameters", "sharing_saves_bytes", "heads_per_kv_head",
+        "parameters",
+        "active_parameters",
+        "weight_bytes",
+        "state_bytes",
+        "state_bytes_per_token",
+        "attention_flops",
+        "flops",
+        "fp8_equivalent_flops",
+        "prefill_active_parameters",
+        "sharing_saves_bytes",
+        "heads_per_kv_head",
     ]
     equals: Decimal | int = Field(description="The published figure, as printed")
     unit: Literal["", "B", "KB", "KiB", "MB", "MiB", "GB", "GiB", "M", "billion", "T", "%", "x"] = ""
@@ -190,7 +217,9 @@ class Check(Record):
     versus: Versus | None = None
     times: Decimal | int = Field(1, description="A factor that the source applies (overhead)")
     plus: int = Field(0, description="What the source adds (in base units)")
-    within: Decimal | None = Field(None, description="Relative tolerance where the source rounds by hand; not given: the printed digits")
+    within: Decimal | None = Field(
+        None, description="Relative tolerance where the source rounds by hand; not given: the printed digits"
+    )
     agrees: bool = True
     because: str | None = Field(None, description="Why it differs, or what is not known")
 
@@ -293,7 +322,9 @@ class ModelSpec(Record):
             borrowed = [row for row in self._rows(layer) if not row.owned]
             if layer.reuses is None:
                 if borrowed:
-                    raise ValueError(f"layers: layer {layer.index} ({layer.attention}) reads {borrowed[0].name} rows of another layer: say which, under `reuse`")
+                    raise ValueError(
+                        f"layers: layer {layer.index} ({layer.attention}) reads {borrowed[0].name} rows of another layer: say which, under `reuse`"
+                    )
                 continue
             if not borrowed:
                 raise ValueError(f"layers: layer {layer.index} ({layer.attention}) has no rows that it could reuse")
@@ -356,12 +387,9 @@ class ModelSpec(Record):
         return [*self.towers, *(["draft"] if self.draft else [])]
 
     def _blocks(self, plan: list[LayerPlan]) -> Iterator[Block]:
-        seats: dict[tuple[str, int | None, int | None], int] = {}
-        blocks: dict[tuple[str, int | None], int] = {}
-        streams: dict[int | None, int] = {}
-        for layer in plan:
-            for table, key in ((seats, (layer.attention, layer.reuses, layer.replay)), (blocks, (layer.feedforward, layer.replay)), (streams, layer.replay)):
-                table[key] = table.get(key, 0) + 1  # type: ignore[index]
+        seats = Counter((layer.attention, layer.reuses, layer.replay) for layer in plan)
+        blocks = Counter((layer.feedforward, layer.replay) for layer in plan)
+        streams = Counter(layer.replay for layer in plan)
         for (name, reuses, replay), count in seats.items():
             label = name if reuses is None else f"{name} (reads layer {reuses})"
             yield self._block(label, self.attention[name], count, self._site(reuses=reuses is not None), replay)
@@ -372,12 +400,19 @@ class ModelSpec(Record):
 
     def _block(self, label: str, part: Attention | FeedForward | Residual, layers: int, site: Site, replay: int | None) -> Block:
         return Block(
-            label, str(part.kind), layers, tuple(part.rows(site)), tuple(part.weights(site)), tuple(part.work(site)), tuple(part.streams(site)), replay,  # type: ignore[union-attr]
+            label,
+            kind_of(type(part)),
+            layers,
+            tuple(part.rows(site)),
+            tuple(part.weights(site)),
+            tuple(part.work(site)),
+            tuple(part.streams(site)),
+            replay,
         )
 
     def _embedding_blocks(self) -> Iterator[Block]:
         site = self._site()
-        yield Block("model", str(self.residual.kind), 1, (), tuple(self.residual.model_weights(site)), (), ())  # type: ignore[attr-defined]
+        yield Block("model", kind_of(type(self.residual)), 1, (), tuple(self.residual.model_weights(site)), (), ())
         yield Block("embedding", "token", 1, (), tuple(self.embedding.model_weights(site)), (), ())
         for key, part in self.embedding.tables.items():
             yield Block(key, key, 1, (), tuple(part.model_weights(site)), (), ())
@@ -400,7 +435,11 @@ class ModelSpec(Record):
         if weight.piece in self.towers:
             return FORMATS[self.towers[weight.piece].format]
         if self.draft and weight.piece.startswith("draft:"):
-            own = [extra.format for extra in self.draft.weights if weight.piece == f"draft:{extra.name}" and extra.name == weight.name]
+            own = [
+                extra.format
+                for extra in self.draft.weights
+                if weight.piece == f"draft:{extra.name}" and extra.name == weight.name
+            ]
             if own:
                 return FORMATS[own[0]]
         declared, piece = self.storage.weights, weight.piece.removeprefix("draft:")
@@ -420,7 +459,16 @@ class ModelSpec(Record):
 
 def _renamed(weight: Weight, piece: str) -> Weight:
     return Weight(
-        weight.name, piece, weight.shape, weight.use, weight.count, weight.chosen, weight.runs, weight.last, weight.every_token, weight.buffer
+        weight.name,
+        piece,
+        weight.shape,
+        weight.use,
+        weight.count,
+        weight.chosen,
+        weight.runs,
+        weight.last,
+        weight.every_token,
+        weight.buffer,
     )
 
 

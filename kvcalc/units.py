@@ -9,6 +9,8 @@ from fractions import Fraction
 
 from kvcalc.errors import UnitError
 
+Number = int | float | Fraction
+
 _DECIMAL = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50}
 _TOKENS = {"": 1, "K": 2**10, "M": 2**20}
@@ -64,7 +66,9 @@ def parse_tokens(text: str, what: str = "context") -> int:
     """
     match = _TOKEN_COUNT.fullmatch(text.strip())
     if match is None:
-        raise UnitError(f"{what}: cannot read {text!r} as a number of tokens", "write 131072, 128K (= 131,072) or 1M (= 1,048,576)")
+        raise UnitError(
+            f"{what}: cannot read {text!r} as a number of tokens", "write 131072, 128K (= 131,072) or 1M (= 1,048,576)"
+        )
     value = Fraction(match["number"]) * _TOKENS[match["unit"].upper()]
     if value.denominator != 1:
         raise UnitError(f"{what}: {text!r} is not a whole number of tokens")
@@ -99,27 +103,40 @@ def tokens(count: int) -> str:
     return f"{count:,}"
 
 
-def significant(value: float | Fraction | int, digits: int = 3) -> str:
+def significant(value: Number, digits: int = 3) -> str:
     """Plain decimal notation with a fixed number of significant digits, thousands separated: 1,234 · 12.3 · 0.00123."""
     exact = Decimal(value.numerator) / Decimal(value.denominator) if isinstance(value, Fraction) else Decimal(value)
     if exact == 0:
         return "0"
     places = digits - 1 - exact.adjusted()
-    rounded = exact.quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_UP) if places >= 0 else exact.quantize(Decimal(1), ROUND_HALF_UP)
+    rounded = (
+        exact.quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_UP)
+        if places >= 0
+        else exact.quantize(Decimal(1), ROUND_HALF_UP)
+    )
     if places > 0 and rounded.adjusted() > exact.adjusted():  # 9.995 became 10.00: one place too many
         rounded = rounded.quantize(Decimal(1).scaleb(1 - places))
     return f"{rounded:,f}"
 
 
-def scaled(value: float | Fraction | int, unit: str, digits: int = 3) -> str:
+def cell(value: Number, places: int = 3) -> str:
+    """A number of a column: three significant digits, at most three decimals; less than that is said to be less."""
+    value, least = Fraction(value), Fraction(1, 10**places)
+    if 0 < value < least:
+        return f"<{float(least):.{places}f}"
+    text = significant(value)
+    return text if len(text.partition(".")[2]) <= places else f"{float(value):.{places}f}"
+
+
+def scaled(value: Number, unit: str, digits: int = 3) -> str:
     """`value` in base units with the decimal prefix that suits it: 3.35 TB/s, 989 TFLOP/s, 4.56 GFLOP."""
     prefix = decimal_prefix(value)
     return f"{significant(Fraction(value) / _DECIMAL[prefix], digits)} {prefix}{unit}"
 
 
-def decimal_prefix(largest: float | Fraction | int) -> str:
+def decimal_prefix(largest: Number) -> str:
     """The decimal prefix in which the largest value of a column is at least 1."""
-    fitting = [prefix for prefix, scale in _DECIMAL.items() if abs(largest) >= scale]
+    fitting = [prefix for prefix, scale in _DECIMAL.items() if largest >= scale or -largest >= scale]
     return fitting[-1] if fitting else ""
 
 
@@ -128,22 +145,28 @@ def decimal_scale(prefix: str) -> int:
     return _DECIMAL[prefix]
 
 
-def gib(count: int | Fraction, digits: int = 3) -> str:
+def gib(count: int | Fraction) -> str:
     """Bytes as GiB, without the unit's name: for columns whose head says GiB."""
-    return significant(Fraction(count) / GIB, digits)
+    return cell(Fraction(count) / GIB)
 
 
-def bytes_text(count: int | Fraction, digits: int = 3) -> str:
+def bytes_text(count: int, digits: int = 3) -> str:
     """Bytes with the binary unit that suits them: 6.00 KiB, 768 MiB, 79.6 GiB."""
     for unit, scale in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
         if abs(count) >= scale:
-            return f"{significant(Fraction(count) / scale, digits)} {unit}"
-    return f"{significant(Fraction(count), digits)} B"
+            return f"{significant(Fraction(count, scale), digits)} {unit}"
+    return f"{count} B"
+
+
+_SECONDS = (("s", Fraction(1)), ("ms", Fraction(1, 1000)), ("µs", Fraction(1, 10**6)), ("ns", Fraction(1, 10**9)))
+
+
+def seconds_unit(largest: float) -> tuple[str, Fraction]:
+    """The unit in which the largest of some times is at least 1, and its length in seconds."""
+    return next((unit for unit in _SECONDS if largest >= unit[1]), _SECONDS[-1])
 
 
 def seconds_text(seconds: float) -> str:
     """Seconds with the unit that suits them: 4.56 ms, 1.20 s."""
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= scale:
-            return f"{significant(seconds / scale)} {unit}"
-    return f"{significant(seconds / 1e-9)} ns"
+    unit, scale = seconds_unit(seconds)
+    return f"{significant(Fraction(seconds) / scale)} {unit}"

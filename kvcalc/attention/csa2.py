@@ -36,7 +36,8 @@ class CSA2(Attention):
     index_topk: Tokens | None = Field(None, description="Entries that a query reads [entries]")
     candidates: Tokens | None = Field(None, description="Entries among which a reindex layer chooses [entries]")
     produced_by_every_token: bool = Field(
-        False, description="In a prefill every token runs the entry's projections, also where the layer itself is replayed for a few"
+        False,
+        description="In a prefill every token runs the entry's projections, also where the layer itself is replayed for a few",
     )
 
     @model_validator(mode="after")
@@ -80,7 +81,9 @@ class CSA2(Attention):
 
     def weights(self, site: Site) -> Iterator[Weight]:
         d, always = site.hidden_size, self.produced_by_every_token
-        yield from shared_key_attention(d, self.num_attention_heads, self.head_dim, self.q_lora_rank, self.o_groups, self.o_lora_rank)
+        yield from shared_key_attention(
+            d, self.num_attention_heads, self.head_dim, self.q_lora_rank, self.o_groups, self.o_lora_rank
+        )
         if self.role == "source" and self.index_head_dim is not None:
             yield Weight("compress_kv_proj", "compressor", (self.head_dim, d), every_token=always)
             if self.compress_ratio != 1:

@@ -77,7 +77,9 @@ class CSAHCA(Attention):
 
     def weights(self, site: Site) -> Iterator[Weight]:
         d = site.hidden_size
-        yield from shared_key_attention(d, self.num_attention_heads, self.head_dim, self.q_lora_rank, self.o_groups, self.o_lora_rank)
+        yield from shared_key_attention(
+            d, self.num_attention_heads, self.head_dim, self.q_lora_rank, self.o_groups, self.o_lora_rank
+        )
         if self.compress_ratio is None:
             return
         yield from self._compressor("", self.head_dim, "compressor", d)

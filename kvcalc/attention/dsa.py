@@ -39,8 +39,13 @@ class DSA(Attention):
 
     def weights(self, site: Site) -> Iterator[Weight]:
         yield from mla_projections(
-            site.hidden_size, self.num_attention_heads, self.q_lora_rank, self.kv_lora_rank,
-            self.qk_nope_head_dim, self.qk_rope_head_dim, self.v_head_dim,
+            site.hidden_size,
+            self.num_attention_heads,
+            self.q_lora_rank,
+            self.kv_lora_rank,
+            self.qk_nope_head_dim,
+            self.qk_rope_head_dim,
+            self.v_head_dim,
         )
         yield from indexer_queries(site.hidden_size, self.q_lora_rank, self.index_n_heads, self.index_head_dim)
         yield Weight("index_k_proj", "indexer", (self.index_head_dim, site.hidden_size))
@@ -50,4 +55,11 @@ class DSA(Attention):
         chosen, heads = Top(self.index_topk, EVERY), self.num_attention_heads
         yield Work("scores", "attention", 2 * heads * (self.kv_lora_rank + self.qk_rope_head_dim), chosen, "score")
         yield Work("value mix", "attention", 2 * heads * self.kv_lora_rank, chosen, "mix")
-        yield Work("index scores", "indexer", indexer_flops(self.index_n_heads, self.index_head_dim), EVERY, "indexer", operand="index_key")
+        yield Work(
+            "index scores",
+            "indexer",
+            indexer_flops(self.index_n_heads, self.index_head_dim),
+            EVERY,
+            "indexer",
+            operand="index_key",
+        )

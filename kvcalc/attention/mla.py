@@ -34,8 +34,13 @@ class MLA(Attention):
 
     def weights(self, site: Site) -> Iterator[Weight]:
         for weight in mla_projections(
-            site.hidden_size, self.num_attention_heads, self.q_lora_rank, self.kv_lora_rank,
-            self.qk_nope_head_dim, self.qk_rope_head_dim, self.v_head_dim,
+            site.hidden_size,
+            self.num_attention_heads,
+            self.q_lora_rank,
+            self.kv_lora_rank,
+            self.qk_nope_head_dim,
+            self.qk_rope_head_dim,
+            self.v_head_dim,
         ):
             if not (site.reuses and weight.name in ("kv_a_proj", "kv_a_norm")):
                 yield weight
@@ -43,7 +48,13 @@ class MLA(Attention):
     def work(self, site: Site) -> Iterator[Work]:
         heads, expanded_key = self.num_attention_heads, self.qk_nope_head_dim + self.qk_rope_head_dim
         yield Work(
-            "scores", "attention", 2 * heads * (self.kv_lora_rank + self.qk_rope_head_dim), EVERY, "score",
+            "scores",
+            "attention",
+            2 * heads * (self.kv_lora_rank + self.qk_rope_head_dim),
+            EVERY,
+            "score",
             prefill_flops=2 * heads * expanded_key,
         )
-        yield Work("value mix", "attention", 2 * heads * self.kv_lora_rank, EVERY, "mix", prefill_flops=2 * heads * self.v_head_dim)
+        yield Work(
+            "value mix", "attention", 2 * heads * self.kv_lora_rank, EVERY, "mix", prefill_flops=2 * heads * self.v_head_dim
+        )

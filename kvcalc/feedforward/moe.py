@@ -11,21 +11,19 @@ Source    Shazeer et al. 2017, arXiv:1701.06538; DeepSeekMoE, arXiv:2401.06066
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
 import kvcalc.router
-from kvcalc.kind import Count, FeedForward, Router, Site, Weight, Width, discover, vector
+from kvcalc.kind import Count, FeedForward, Router, Site, Weight, Width, choice, discover
 
 ROUTERS: dict[str, type[Router]] = discover(kvcalc.router, Router)
 
 if TYPE_CHECKING:
     AnyRouter = Router
 else:
-    from typing import Union
-
-    AnyRouter = Annotated[Union[tuple(ROUTERS.values())], Field(discriminator="kind")]
+    AnyRouter = choice(ROUTERS)
 
 
 class MoE(FeedForward):

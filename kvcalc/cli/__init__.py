@@ -1,0 +1,38 @@
+"""The command line: parse, call one function, write one result. Nothing is computed or formatted here."""
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run `kvcalc`. Exit codes: 0 done or yes; 1 the answer is no; 2 a usage error, an unknown name, a bad unit or file."""
+    from kvcalc.cli.commands import app
+    from kvcalc.errors import KvcalcError
+
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except KvcalcError as error:
+        _complain(error.message, error.hint)
+        code = 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except (KeyboardInterrupt, EOFError):
+        code = 130
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        _complain(error.format_message(), "see `kvcalc --help`")
+        code = 2
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(message: str, hint: str | None) -> None:
+    print(f"error: {_one_line(message)}", file=sys.stderr)
+    if hint:
+        print(f"hint: {_one_line(hint)}", file=sys.stderr)
+
+
+def _one_line(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)

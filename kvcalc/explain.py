@@ -1,0 +1,134 @@
+"""Receipts: the closed forms of a model in t, with the numbers put in, as text or LaTeX; and the conventions.
+
+A closed form is a sum of coefficient x law(t): state bytes, state reads of a decode step, FLOPs of a decode step.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kvcalc.ledger import ledger, row_format, state_terms
+from kvcalc.scenario import Scenario
+from kvcalc.slots import Fixed, Law
+from kvcalc.spec import ModelSpec
+
+CONVENTIONS: tuple[tuple[str, str], ...] = (
+    (
+        "t, the context",
+        "tokens whose state is held once the new token's own is stored; a decode step at t reads that many, its own included",
+    ),
+    ("integers", "tokens, elements, bytes and FLOPs are exact; only seconds, ratios and expectations are not"),
+    (
+        "FLOPs",
+        "a multiply-add counts 2; matrix products, convolutions and recurrences count, softmax, norms and rotary embeddings do not; prefill is causal: the sum of count(x), not t squared",
+    ),
+    (
+        "attention FLOPs",
+        "scores, value mixes and indexer products, without projections; MLA decodes absorbed and prefills expanded",
+    ),
+    ("K and M", "2^10 and 2^20, for tokens only: 128K = 131,072"),
+    ("GB and GiB", "10^9 and 2^30 bytes, always; rates are decimal"),
+    ("roles", "kv, index (keys of a sparse-attention indexer), recurrent, conv, buffer (a compressor's open tail and overlap)"),
+    (
+        "native",
+        "the format in which the release or its reference engine keeps each row and tensor; --kv-format sets kv and index rows only",
+    ),
+    (
+        "state",
+        "what the layout must hold between steps: a window min(t, W) with the current token in W, a convolution its last K-1 inputs, an open compressor its pending tokens; K and V both, also where one is made from the other",
+    ),
+    ("per token", "growth from one token to the next, averaged over the last 4,096"),
+    (
+        "active parameters",
+        "all but the experts not chosen; of look-up tables the rows looked up; a tied embedding whole, as the head; integer tables are bytes, not parameters",
+    ),
+    ("batch", "weights are read once per step; of E experts with k chosen, B tokens touch E(1 - (1 - k/E)^B) in expectation"),
+    ("sharing", "a layer that reuses another's rows keeps none and reads them all"),
+    (
+        "prefill traffic",
+        "every weight once, every surviving slot written once and read once; the head runs for the last token only",
+    ),
+    ("activations", "not counted, but for hyper-connections: what their streams move beyond a plain residual"),
+    (
+        "lower bound",
+        "max(FLOPs / peak, bytes / bandwidth) of the whole step: perfect overlap at dense peak rates; upper bound: their sum",
+    ),
+    ("energy and money", "TDP and the on-demand price, for the time of the lower bound"),
+    (
+        "fits",
+        "weights + state against the memory that a program can use; engine reserve, activations and fragmentation come on top",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """coefficient x law(t), summed. Coefficients are bytes or FLOPs."""
+
+    name: str
+    unit: str
+    terms: tuple[tuple[int, Law], ...]
+
+    def at(self, t: int) -> int:
+        """Its value after t tokens."""
+        return sum(coefficient * law.count(t) for coefficient, law in self.terms)
+
+    @property
+    def text(self) -> str:
+        """`6,144 t + 12,288 min(t, 512)`."""
+        return " + ".join(_term(coefficient, law, "{:,}", law.text, " ") for coefficient, law in self.terms) or "0"
+
+    @property
+    def latex(self) -> str:
+        """The same for an article."""
+        return " + ".join(_term(coefficient, law, "{}", law.latex, r"\,") for coefficient, law in self.terms) or "0"
+
+    def numbers(self, t: int) -> str:
+        """The same with t put in: `6,144 x 131,072 + 12,288 x 512 = 811,597,824`."""
+        products = (f"{coefficient:,} x {law.count(t):,}" for coefficient, law in self.terms)
+        return f"{' + '.join(products) or '0'} = {self.at(t):,}"
+
+
+def _term(coefficient: int, law: Law, number: str, formula: str, space: str) -> str:
+    if isinstance(law, Fixed):
+        return number.format(coefficient * law.n)
+    return f"{number.format(coefficient)}{space}{formula}"
+
+
+def _ordered(terms: Iterable[tuple[int, Law]]) -> tuple[tuple[int, Law], ...]:
+    """Merged by law, growing terms first."""
+    merged: dict[Law, int] = {}
+    for coefficient, law in terms:
+        merged[law] = merged.get(law, 0) + coefficient
+    far = 1 << 40
+    return tuple(
+        sorted(
+            ((size, law) for law, size in merged.items()),
+            key=lambda term: (isinstance(term[1], Fixed), -term[1].count(far) * term[0]),
+        )
+    )
+
+
+def state_form(model: ModelSpec, kv_format: str) -> ClosedForm:
+    """Bytes of one sequence's state."""
+    return ClosedForm("state", "bytes", _ordered((term.bytes_per_slot, term.law) for term in state_terms(model, kv_format)))
+
+
+def read_form(model: ModelSpec, kv_format: str) -> ClosedForm:
+    """Bytes of state that one decode step reads for one sequence."""
+    scenario = Scenario(kv_format=kv_format)
+    return ClosedForm(
+        "state read",
+        "bytes",
+        _ordered(
+            (block.layers * row_format(model, scenario, row).bytes(1, row.elements), row.read)
+            for block in model.blocks
+            for row in block.rows
+        ),
+    )
+
+
+def flops_form(model: ModelSpec) -> ClosedForm:
+    """FLOPs of one decode step of one sequence: a constant from the weights, the rest from scores, mixes and indexers."""
+    constant = sum(entry.flops for entry in ledger(model, Scenario(context=1)).entries if entry.parameters)
+    products = [(block.layers * work.flops, work.read) for block in model.blocks for work in block.work]
+    return ClosedForm("work", "FLOPs", _ordered([*products, (constant, Fixed(1))]))

@@ -1,0 +1,1 @@
+"""From numbers to something a person or a program reads: neutral tables, plain writers, the terminal."""

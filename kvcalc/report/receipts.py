@@ -1,0 +1,317 @@
+"""What `explain`, `list` and `check` print: closed forms, rows, tensors, published figures, sources."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from kvcalc import catalog, verify
+from kvcalc.errors import UnknownName, did_you_mean
+from kvcalc.explain import CONVENTIONS, ClosedForm, flops_form, read_form, state_form
+from kvcalc.feedforward.moe import ROUTERS
+from kvcalc.formats import ALIASES, FORMATS
+from kvcalc.hardware import Device, Sourced
+from kvcalc.kind import Part, documentation, summary
+from kvcalc.ledger import Ledger, ledger
+from kvcalc.report.table import Cell, Column, Document, Table, count_column, text_column
+from kvcalc.report.tables import attention_words
+from kvcalc.scenario import Scenario
+from kvcalc.spec import ATTENTION, EMBEDDING, FEEDFORWARD, RESIDUAL, ModelSpec
+from kvcalc.units import significant, tokens
+
+KINDS: dict[str, dict[str, type[Part]]] = {
+    "attention": dict(ATTENTION),
+    "feedforward": dict(FEEDFORWARD),
+    "residual": dict(RESIDUAL),
+    "embedding": dict(EMBEDDING),
+    "router": dict(ROUTERS),
+}
+
+
+def explain(name: str, context: int | None, kv_format: str, *, latex: bool = False) -> Document:
+    """The receipt of a model, kind, device or format, or the conventions. Raises UnknownName."""
+    if name == "conventions":
+        return conventions()
+    for family, kinds_ in KINDS.items():
+        if name in kinds_:
+            return kind(family, name)
+    if name in FORMATS or name in ALIASES:
+        return format_(ALIASES.get(name, name))
+    try:
+        spec = catalog.load_model(name)
+    except UnknownName as unknown:
+        if "fits several" in unknown.message:
+            raise
+        try:
+            return device(catalog.load_device(name))
+        except UnknownName:
+            known = [
+                *(key for group in KINDS.values() for key in group),
+                *FORMATS,
+                *catalog.model_ids(),
+                *catalog.device_ids(),
+                "conventions",
+            ]
+            raise UnknownName(f"nothing is named {name[:80]!r}", did_you_mean(name, known) or unknown.hint) from None
+    return model(spec, context, kv_format, latex=latex)
+
+
+# -- a model ------------------------------------------------------------------------------------------------------------------------
+
+
+def model(spec: ModelSpec, context: int | None, kv_format: str, *, latex: bool = False) -> Document:
+    """Closed forms, rows, tensors, published figures, sources and caveats of one model."""
+    t = context or min(131072, spec.max_context)
+    book = ledger(spec, Scenario(context=t, kv_format=kv_format))
+    forms = (state_form(spec, book.scenario.kv_format), read_form(spec, book.scenario.kv_format), flops_form(spec))
+    parts: list[str | Table] = [
+        f"{spec.num_hidden_layers} layers: {attention_words(spec)}; hidden size {spec.hidden_size:,}; released {spec.released}; up to {tokens(spec.max_context)} tokens",
+        "One sequence, one decode step, t tokens of context, state in " + book.scenario.kv_format + " format:",
+        _latex_forms(forms, t) if latex else _forms(forms, t),
+        _rows(book),
+        _tensors(book),
+    ]
+    published = figures([spec])
+    if published.rows:
+        parts.append(published)
+    parts.append("sources\n" + "\n".join(f"  {key}: {value}" for key, value in spec.sources.items()))
+    return Document(f"{spec.name} ({spec.id})", tuple(parts), tuple(spec.caveats))
+
+
+def _forms(forms: Sequence[ClosedForm], t: int) -> str:
+    said = (f"{form.name}(t) = {form.text} {form.unit}\n{form.name}({t:,}) = {form.numbers(t)} {form.unit}" for form in forms)
+    return "\n".join(said)
+
+
+def _latex_forms(forms: Sequence[ClosedForm], t: int) -> str:
+    said = (
+        f"\\[ \\text{{{form.name}}}(t) = {form.latex}\\ \\text{{{form.unit}}}, \\qquad \\text{{{form.name}}}({t}) = {form.at(t)} \\]"
+        for form in forms
+    )
+    return "\n".join(said)
+
+
+def _rows(book: Ledger) -> Table:
+    """Every row of state: elements x slots x layers x bytes."""
+    laws = {(block.label, row.name): row for block in book.model.blocks for row in block.rows}
+    rows: list[dict[str, Cell]] = []
+    for entry in book.entries:
+        row = laws.get((entry.group, entry.name)) if entry.role else None
+        if row is None:
+            continue
+        rows.append(
+            {
+                "group": entry.group,
+                "row": entry.name,
+                "role": entry.role,
+                "layers": entry.layers,
+                "elements": row.elements,
+                "slots": f"{row.held.text}" if row.owned else "(none)",
+                "read": row.read.text,
+                "format": entry.format,
+                "bytes": entry.state_bytes,
+            }
+        )
+    columns = (
+        text_column("group", "layers"),
+        text_column("row", "row"),
+        text_column("role", "role"),
+        count_column("layers", "number"),
+        count_column("elements", "elements"),
+        text_column("slots", "slots kept"),
+        text_column("read", "slots read"),
+        text_column("format", "format"),
+        count_column("bytes", "bytes"),
+    )
+    foot: dict[str, Cell] = {
+        "group": "total",
+        "row": "",
+        "role": "",
+        "slots": "",
+        "read": "",
+        "format": "",
+        "bytes": book.totals.state_bytes,
+    }
+    return Table(columns, tuple(rows), (foot,), title=f"state at t = {book.scenario.context:,}, one sequence")
+
+
+def _tensors(book: Ledger) -> Table:
+    """Every tensor: shape, copies, parameters, format, bytes."""
+    rows: list[dict[str, Cell]] = []
+    for block in book.model.blocks:
+        for weight in block.weights:
+            entry = next(
+                e
+                for e in book.entries
+                if (e.group, e.name, e.piece, e.layers) == (block.label, weight.name, weight.piece, block.layers) and not e.role
+            )
+            copies = f" x {weight.count:,}" if weight.count > 1 else ""
+            chosen = f" ({weight.chosen:,} used)" if weight.chosen is not None and weight.chosen != weight.count else ""
+            rows.append(
+                {
+                    "piece": weight.piece,
+                    "group": block.label,
+                    "tensor": weight.name,
+                    "layers": block.layers,
+                    "shape": f"{weight.shape[0]:,} x {weight.shape[1]:,}{copies}{chosen}",
+                    "parameters": entry.parameters,
+                    "format": entry.format,
+                    "bytes": entry.weight_bytes,
+                }
+            )
+    columns = (
+        text_column("piece", "piece"),
+        text_column("group", "layers"),
+        text_column("tensor", "tensor"),
+        count_column("layers", "number"),
+        text_column("shape", "shape"),
+        count_column("parameters", "parameters"),
+        text_column("format", "format"),
+        count_column("bytes", "bytes"),
+    )
+    sums = book.totals
+    foot: dict[str, Cell] = {
+        "piece": "total",
+        "group": "",
+        "tensor": "",
+        "shape": "",
+        "format": "",
+        "parameters": sums.parameters,
+        "bytes": sums.weight_bytes,
+    }
+    return Table(columns, tuple(rows), (foot,), title="tensors")
+
+
+def figures(specs: Sequence[ModelSpec]) -> Table:
+    """Published figures against the formulas, each under its own convention."""
+    rows: list[dict[str, Cell]] = []
+    for spec in specs:
+        for verdict in verify.verify(spec, catalog.load_model):
+            check = verdict.check
+            unit = f" {check.unit}" if check.unit else ""
+            rows.append(
+                {
+                    "what": check.what.replace("_", " ") + (f" at {tokens(check.context)}" if check.context else ""),
+                    "published": f"{check.equals}{unit}",
+                    "computed": f"{significant(verdict.computed, 5)}{unit}",
+                    "verdict": "agrees" if verdict.agrees else "differs",
+                    "convention": check.convention + (f" ({check.because})" if check.because else ""),
+                    "source": check.source,
+                }
+            )
+    columns = (
+        text_column("what", "figure"),
+        Column("published", "published"),
+        Column("computed", "computed"),
+        text_column("verdict", "verdict"),
+        text_column("convention", "convention"),
+        text_column("source", "source"),
+    )
+    return Table(columns, tuple(rows), title="published figures")
+
+
+def checked(files: Sequence[tuple[str, str]]) -> tuple[Table, bool]:
+    """Valid files with their published figures counted; and whether every figure came out as its spec says."""
+    rows: list[dict[str, Cell]] = []
+    all_as_said = True
+    for file, what in files:
+        verdicts = verify.verify(catalog.load_model(file), catalog.load_model) if what.startswith("model ") else []
+        off = [verdict for verdict in verdicts if not verdict.as_said]
+        all_as_said = all_as_said and not off
+        said = (
+            f"{len(verdicts)} figures as said"
+            if not off
+            else "; ".join(f"{v.check.what} {v.check.equals} {v.check.unit}: computed {significant(v.computed, 5)}" for v in off)
+        )
+        rows.append({"file": file, "what": what, "figures": said if verdicts else ""})
+    return Table(
+        (text_column("file", "file"), text_column("what", "valid"), text_column("figures", "published figures")), tuple(rows)
+    ), all_as_said
+
+
+# -- kinds, formats, devices, conventions -------------------------------------------------------------------------------------------
+
+
+def kind(family: str, name: str) -> Document:
+    """The file's own words, its fields, and the models that use it."""
+    cls = KINDS[family][name]
+    fields: tuple[dict[str, Cell], ...] = tuple(
+        {"field": key, "default": "required" if field.is_required() else str(field.default), "meaning": field.description or ""}
+        for key, field in cls.model_fields.items()
+        if key != "kind"
+    )
+    columns = (text_column("field", "field"), text_column("default", "default"), text_column("meaning", "meaning"))
+    return Document(f"{family} kind {name}", (documentation(cls).strip(), Table(columns, fields, title="fields in a spec")))
+
+
+def kinds(family: str) -> Table:
+    """The kinds of one family."""
+    rows: tuple[dict[str, Cell], ...] = tuple({"kind": name, "about": summary(cls)} for name, cls in KINDS[family].items())
+    return Table((text_column("kind", "kind"), text_column("about", "about")), rows, notes=("more: kvcalc explain KIND",))
+
+
+def formats() -> Table:
+    """The storage formats."""
+    rows: tuple[dict[str, Cell], ...] = tuple(
+        {"format": f.name, "bits": f.bits_per_element, "about": f.about} for f in FORMATS.values()
+    )
+    return Table((text_column("format", "format"), Column("bits", "bits/element"), text_column("about", "about")), rows)
+
+
+def format_(name: str) -> Document:
+    """One storage format."""
+    stored = FORMATS[name]
+    block = (
+        "none" if stored.block is None else f"{stored.block[0]} x {stored.block[1]} elements, {stored.scale_bytes} bytes of scale"
+    )
+    lines = [
+        f"bits of an element  {stored.bits}",
+        f"block               {block}",
+        f"with scales         {stored.bits_per_element} bits per element",
+        f"products run in     {stored.math}",
+        f"source              {stored.source or 'plain arithmetic'}",
+    ]
+    return Document(f"format {name}: {stored.about}", ("\n".join(lines),))
+
+
+def device(item: Device) -> Document:
+    """Every value of a device with its source, evidence and date."""
+    values: dict[str, Sourced | None] = {
+        "memory": item.memory,
+        "usable memory": item.usable_memory,
+        "bandwidth": item.bandwidth,
+        "measured bandwidth": item.measured_bandwidth,
+        **{f"peak {key}": value for key, value in item.peak.items()},
+        **{f"measured {key}": value for key, value in item.measured_peak.items()},
+        "power": item.power,
+        "idle power": item.idle_power,
+        "link, one direction": item.link,
+        "price": item.price,
+        "cloud price": item.cloud_price,
+    }
+    rows: tuple[dict[str, Cell], ...] = tuple(
+        {
+            "what": what,
+            "value": value.value if value else None,
+            "evidence": value.evidence if value else None,
+            "date": value.date if value else None,
+            "source": value.source + (f" ({value.note})" if value.note else "") if value else "not published, or not found",
+        }
+        for what, value in values.items()
+    )
+    columns = (
+        text_column("what", "what"),
+        Column("value", "value"),
+        text_column("evidence", "evidence"),
+        text_column("date", "date"),
+        text_column("source", "source"),
+    )
+    ridge = item.rate("bf16")
+    line = f"{item.vendor} {item.device_class}, launched {item.launched}"
+    if ridge is not None:
+        line += f"; ridge {significant(Fraction(ridge[1]) / item.bandwidth_bytes_per_s)} FLOP/B in {ridge[0]}"
+    return Document(f"{item.name} ({item.id})", (line, Table(columns, rows)), tuple(item.caveats))
+
+
+def conventions() -> Document:
+    """What every number means."""
+    rows: tuple[dict[str, Cell], ...] = tuple({"word": word, "meaning": meaning} for word, meaning in CONVENTIONS)
+    return Document("Conventions", (Table((text_column("word", "word"), text_column("meaning", "meaning")), rows),))

@@ -1,0 +1,374 @@
+"""What each command prints: ledgers and bounds as tables, and the JSON of `estimate`."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from kvcalc import __version__
+from kvcalc.hardware import Device
+from kvcalc.ledger import Entry, Ledger, ledger, total
+from kvcalc.report.table import (
+    Cell,
+    Column,
+    Document,
+    Table,
+    count_column,
+    gib_column,
+    percent_column,
+    ratio_column,
+    scaled_column,
+    text_column,
+    time_column,
+)
+from kvcalc.roofline import Answer, answer, bound
+from kvcalc.scenario import Scenario
+from kvcalc.spec import ModelSpec
+from kvcalc.units import bytes_text, scaled, seconds_text, significant, tokens
+
+SCHEMA_VERSION = 1
+
+
+def _share(part: int, whole: int) -> Fraction:
+    return Fraction(part, whole) if whole else Fraction(0)
+
+
+# -- estimate -----------------------------------------------------------------------------------------------------------------------
+
+
+def estimate(book: Ledger, verdict: Answer | None = None, by: str = "piece") -> Document:
+    """The ledger of one model: what is eaten, by which piece; with a device, what that means."""
+    parts: list[str | Table] = [f"{book.scenario.line}\n{_summary(book)}", _pieces(book, verdict, by)]
+    if verdict is not None:
+        parts.append(_device_lines(book, verdict))
+    notes = [
+        *book.notes,
+        *(verdict.notes if verdict else ()),
+        *_left_out(book),
+        f"where each number comes from: kvcalc explain {book.model.id}",
+    ]
+    return Document(f"{book.model.name} ({book.model.id})", tuple(parts), tuple(notes))
+
+
+def _summary(book: Ledger) -> str:
+    sums = book.totals
+    step = "per step" if book.scenario.phase == "decode" else "for the whole prompt"
+    memory = sums.weight_bytes + sums.state_bytes
+    lines = [
+        ("parameters", f"{scaled_count(sums.parameters)}, {scaled_count(sums.active_parameters)} active for one token"),
+        ("memory", f"{bytes_text(memory)} = weights {bytes_text(sums.weight_bytes)} + state {bytes_text(sums.state_bytes)}"),
+        ("state", f"{bytes_text(book.state_bytes_per_token)} for each further token of a sequence, {_formats(book)}"),
+        ("traffic", f"{bytes_text(sums.read_bytes)} read, {bytes_text(sums.written_bytes)} written {step}"),
+        ("work", f"{scaled(sums.flops, 'FLOP')} {step}, {scaled(sums.attention_flops, 'FLOP')} of it attention"),
+    ]
+    return _labelled(lines)
+
+
+def _labelled(lines: Sequence[tuple[str, str]]) -> str:
+    width = max(len(label) for label, _ in lines)
+    return "\n".join(f"{label.ljust(width)}  {text}" for label, text in lines)
+
+
+def scaled_count(count: int) -> str:
+    """Parameters as people say them: 4.63 B."""
+    return scaled(count, "").replace(" G", " B").strip()
+
+
+def _formats(book: Ledger) -> str:
+    names = list(dict.fromkeys(entry.format for entry in book.state))
+    return f"in {', '.join(names)}" if names else "none kept"
+
+
+def _pieces(book: Ledger, verdict: Answer | None, by: str) -> Table:
+    sums = book.totals
+    rows: list[dict[str, Cell]] = [
+        _piece_row(name, entries, book, verdict) for name, entries in book.by(by).items() if name or any(e.flops for e in entries)
+    ]
+    footer = _piece_row("total", book.entries, book, verdict)
+    columns: list[Column] = [
+        text_column("name", by),
+        scaled_column("parameters", "params", "", [sums.parameters]),
+        gib_column("weight_bytes", "weights"),
+        gib_column("state_bytes", "state"),
+        percent_column("memory_share", "memory [%]"),
+        gib_column("traffic_bytes", "traffic"),
+        percent_column("traffic_share", "traffic [%]"),
+        scaled_column("flops", "work", "FLOP", [sums.flops]),
+    ]
+    if verdict is not None:
+        columns.append(time_column("seconds_lower", "time", verdict.bound.lower))
+    return Table(tuple(columns), tuple(rows), (footer,))
+
+
+def _piece_row(name: str, entries: Sequence[Entry], book: Ledger, verdict: Answer | None) -> dict[str, Cell]:
+    sums, whole = total(entries), book.totals
+    traffic = sums.read_bytes + sums.written_bytes
+    row: dict[str, Cell] = {
+        "name": name or "products",
+        "parameters": sums.parameters,
+        "weight_bytes": sums.weight_bytes,
+        "state_bytes": sums.state_bytes,
+        "memory_share": _share(sums.weight_bytes + sums.state_bytes, whole.weight_bytes + whole.state_bytes),
+        "read_bytes": sums.read_bytes,
+        "written_bytes": sums.written_bytes,
+        "traffic_bytes": traffic,
+        "traffic_share": _share(traffic, whole.read_bytes + whole.written_bytes),
+        "flops": sums.flops,
+    }
+    if verdict is not None:
+        row["seconds_lower"] = bound(entries, verdict.device, verdict.count).lower
+    return row
+
+
+def _device_lines(book: Ledger, verdict: Answer) -> str:
+    device, edge = verdict.device, verdict.bound
+    name = (f"{verdict.count} x " if verdict.count > 1 else "") + f"{device.name} ({device.id})"
+    capacity = verdict.usable_bytes if verdict.usable_bytes is not None else verdict.memory_bytes
+    if verdict.fits is None:
+        fits = f"not known: {bytes_text(verdict.needed_bytes)} needed of {bytes_text(capacity)} built in"
+    elif verdict.fits:
+        fits = f"yes: {bytes_text(verdict.needed_bytes)} of {bytes_text(capacity)} usable, {bytes_text(verdict.headroom_bytes or 0)} left"
+    else:
+        fits = f"no: {bytes_text(verdict.needed_bytes)} needed, {bytes_text(capacity)} there"
+    upper = f"upper bound {seconds_text(edge.upper)}" if edge.upper is not None else "upper bound not known"
+    what = "tokens/s" if book.scenario.phase == "decode" else "prompt tokens/s"
+    lines = [
+        ("on", name),
+        ("fits", fits),
+        (
+            "time",
+            f"lower bound {seconds_text(edge.lower)}, {upper}; bound by {edge.bound_by}; {significant(edge.intensity)} FLOP/B",
+        ),
+        ("speed", f"at most {significant(verdict.tokens_per_second)} {what}"),
+    ]
+    if verdict.joules_per_token is not None and device.power is not None:
+        lines.append(
+            ("energy", f"{significant(verdict.joules_per_token)} J per token at {device.power.value} for the lower bound's time")
+        )
+    if verdict.usd_per_million_tokens is not None and device.cloud_price is not None:
+        lines.append(
+            (
+                "cost",
+                f"{significant(verdict.usd_per_million_tokens)} USD per million tokens at {device.cloud_price.value} ({device.cloud_price.date})",
+            )
+        )
+    return _labelled(lines)
+
+
+def _left_out(book: Ledger) -> list[str]:
+    left = [name for name in book.model.optional_pieces if name not in book.scenario.include]
+    counted = []
+    for name in left:
+        sums = total(ledger(book.model, Scenario(context=book.scenario.context, include=(name,))).entries)
+        extra = sums.parameters - total(ledger(book.model, Scenario(context=book.scenario.context)).entries).parameters
+        counted.append(f"{name} ({scaled_count(extra)} parameters)")
+    return [f"not counted: {', '.join(counted)}; count what they hold with --include"] if counted else []
+
+
+def estimate_json(book: Ledger, verdict: Answer | None = None) -> dict[str, Any]:
+    """The JSON contract of `estimate`: raw integers in base units, stable keys."""
+    sums, scenario = book.totals, book.scenario
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kvcalc_version": __version__,
+        "model": {"id": book.model.id, "name": book.model.name},
+        "scenario": {
+            "phase": scenario.phase,
+            "context": scenario.context,
+            "batch": scenario.batch,
+            "kv_format": scenario.kv_format,
+            "weight_format": scenario.weight_format,
+            "allocator": scenario.allocator,
+        },
+        "parameters": {"total": sums.parameters, "active": sums.active_parameters},
+        "totals": {
+            "weight_bytes": sums.weight_bytes,
+            "state_bytes": sums.state_bytes,
+            "state_bytes_per_sequence": sums.state_bytes // scenario.batch,
+            "state_bytes_per_token": book.state_bytes_per_token,
+            "read_bytes": sums.read_bytes,
+            "written_bytes": sums.written_bytes,
+            "flops": sums.flops,
+            "attention_flops": sums.attention_flops,
+        },
+        "pieces": [_piece_json(name, entries, book.model.num_hidden_layers) for name, entries in book.by("piece").items()],
+        "state": [
+            {
+                "group": entry.group,
+                "kind": entry.kind,
+                "row": entry.name,
+                "role": entry.role,
+                "layers": entry.layers,
+                "elements": entry.elements,
+                "slots": entry.slots,
+                "format": entry.format,
+                "bytes": entry.state_bytes,
+            }
+            for entry in book.state
+        ],
+        "device": None if verdict is None else _device_json(verdict),
+    }
+
+
+def _piece_json(name: str, entries: Sequence[Entry], num_hidden_layers: int) -> dict[str, Any]:
+    sums = total(entries)
+    layers = {entry.group: entry.layers for entry in entries}
+    return {
+        "piece": name,
+        "layers": min(sum(layers.values()), num_hidden_layers),
+        "parameters": sums.parameters,
+        "weight_bytes": sums.weight_bytes,
+        "state_bytes": sums.state_bytes,
+        "read_bytes": sums.read_bytes,
+        "written_bytes": sums.written_bytes,
+        "flops": sums.flops,
+    }
+
+
+def _device_json(verdict: Answer) -> dict[str, Any]:
+    return {
+        "id": verdict.device.id,
+        "count": verdict.count,
+        "fits": verdict.fits,
+        "memory_bytes": verdict.memory_bytes,
+        "usable_bytes": verdict.usable_bytes,
+        "needed_bytes": verdict.needed_bytes,
+        "headroom_bytes": verdict.headroom_bytes,
+        "seconds_lower": verdict.bound.lower,
+        "seconds_upper": verdict.bound.upper,
+        "tokens_per_second": verdict.tokens_per_second,
+        "bound_by": verdict.bound.bound_by,
+        "intensity_flops_per_byte": verdict.bound.intensity,
+        "joules_per_token": verdict.joules_per_token,
+        "usd_per_million_tokens": verdict.usd_per_million_tokens,
+    }
+
+
+# -- compare ------------------------------------------------------------------------------------------------------------------------
+
+
+def compare(models: Sequence[ModelSpec], scenarios: Sequence[Scenario], devices: Sequence[tuple[int, Device]] = ()) -> Table:
+    """Models side by side, context by context. `relative` is the state against the smallest at that context."""
+    rows: list[dict[str, Cell]] = []
+    notes: dict[str, None] = {}
+    for scenario in scenarios:
+        books = [ledger(model, scenario) for model in models]
+        least = min((book.totals.state_bytes for book in books if book.totals.state_bytes), default=1)
+        for book in books:
+            sums = book.totals
+            row: dict[str, Cell] = {
+                "model": book.model.id,
+                "context": scenario.context,
+                "parameters": sums.parameters,
+                "active_parameters": sums.active_parameters,
+                "weight_bytes": sums.weight_bytes,
+                "state_bytes": sums.state_bytes,
+                "state_bytes_per_token": book.state_bytes_per_token,
+                "traffic_bytes": sums.read_bytes + sums.written_bytes,
+                "flops": sums.flops,
+                "relative": Fraction(sums.state_bytes, least),
+            }
+            notes.update(dict.fromkeys(f"{book.model.id}: {note}" for note in book.notes))
+            for count, device in devices:
+                verdict = answer(book, device, count)
+                row[_device_key(count, device)] = "no" if verdict.fits is False else verdict.tokens_per_second
+                notes.update(dict.fromkeys(note for note in verdict.notes if "computed in" not in note))
+            rows.append(row)
+    columns = [
+        text_column("model", "model"),
+        Column("context", "ctx", tokens),
+        gib_column("weight_bytes", "weights"),
+        gib_column("state_bytes", "state"),
+        ratio_column("relative", "rel."),
+        Column("state_bytes_per_token", "B/token", lambda value: f"{value:,}"),
+        gib_column("traffic_bytes", "traffic"),
+        scaled_column("flops", "work", "FLOP", [row["flops"] for row in rows]),
+        *(Column(_device_key(count, device), f"{_device_key(count, device)} [tok/s]", _speed) for count, device in devices),
+    ]
+    first = scenarios[0]
+    title = f"{first.phase} · batch {first.batch:,} · state {first.kv_format} · weights {first.weight_format}"
+    if devices:
+        notes["tok/s: at most (perfect overlap at peak rates); no: does not fit"] = None
+    notes["rel.: state against the smallest at that context; B/token: growth of one sequence; traffic and work: per step"] = None
+    return Table(tuple(columns), tuple(rows), title=title, notes=tuple(notes))
+
+
+def _device_key(count: int, device: Device) -> str:
+    return f"{count}x{device.id}" if count > 1 else device.id
+
+
+def _speed(value: object) -> str:
+    return value if isinstance(value, str) else significant(float(str(value)))
+
+
+# -- lists --------------------------------------------------------------------------------------------------------------------------
+
+
+def models(specs: Sequence[ModelSpec]) -> Table:
+    """The models of the catalogue."""
+    rows: list[dict[str, Cell]] = []
+    for spec in specs:
+        book = ledger(spec, Scenario(context=spec.max_context))
+        rows.append(
+            {
+                "id": spec.id,
+                "parameters": book.totals.parameters,
+                "active_parameters": book.totals.active_parameters,
+                "attention": attention_words(spec),
+                "state_bytes_per_token": book.state_bytes_per_token,
+                "max_context": spec.max_context,
+            }
+        )
+    columns = (
+        text_column("id", "id"),
+        Column("parameters", "params", scaled_count),
+        Column("active_parameters", "active", scaled_count),
+        text_column("attention", "attention"),
+        count_column("state_bytes_per_token", "B/token"),
+        Column("max_context", "max ctx", tokens),
+    )
+    return Table(columns, tuple(rows), notes=("B/token: growth of one sequence's state at the longest context, native formats",))
+
+
+def attention_words(spec: ModelSpec) -> str:
+    """The attention layout in a few words: '28 local gqa + 7 global gqa'."""
+    counts: dict[str, int] = {}
+    for layer in spec.plan:
+        counts[layer.attention] = counts.get(layer.attention, 0) + 1
+    shared = sum(layer.reuses is not None for layer in spec.plan)
+    words = " + ".join(f"{count} {name}" for name, count in counts.items())
+    return words + (f", {shared} share" if shared else "")
+
+
+def devices(items: Sequence[Device]) -> Table:
+    """The devices of the catalogue."""
+    rows: list[dict[str, Cell]] = [
+        {
+            "id": device.id,
+            "class": device.device_class,
+            "memory": device.memory.value,
+            "usable_bytes": device.usable_bytes,
+            "bandwidth": float(device.bandwidth_bytes_per_s),
+            "bf16": _peak(device, "bf16"),
+            "fp8": _peak(device, "fp8") if "fp8" in device.peak else None,
+            "watts": None if device.watts is None else float(device.watts),
+        }
+        for device in items
+    ]
+    columns = (
+        text_column("id", "id"),
+        text_column("class", "class"),
+        text_column("memory", "memory"),
+        Column("usable_bytes", "usable", bytes_text),
+        Column("bandwidth", "bandwidth", lambda v: scaled(v, "B/s")),
+        Column("bf16", "bf16", lambda v: scaled(v, "FLOP/s")),
+        Column("fp8", "fp8", lambda v: scaled(v, "FLOP/s")),
+        Column("watts", "power", lambda v: f"{significant(v)} W"),
+    )
+    return Table(
+        columns, tuple(rows), notes=("peaks are dense; - is not published or not there; sources: kvcalc explain DEVICE",)
+    )
+
+
+def _peak(device: Device, arithmetic: str) -> float | None:
+    rate = device.rate(arithmetic)
+    return None if rate is None else float(rate[1])
