@@ -126,7 +126,7 @@ class Stream:
 class Record(BaseModel):
     """A frozen, strict piece of a spec. Unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 class Part(Record):

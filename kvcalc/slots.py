@@ -143,7 +143,8 @@ class Top:
         full_at = self.of.reach(self.k)
         if full_at is None or t < full_at:
             return self.of.area(t)
-        return self.of.area(full_at) + self.k * (t - full_at)
+        before = max(full_at, 1) - 1
+        return self.of.area(before) + self.k * (t - before)
 
     def written(self, t: int) -> int:
         return self.of.written(t)

@@ -89,9 +89,9 @@ def _pieces(book: Ledger, verdict: Answer | None, by: str) -> Table:
         scaled_column("parameters", "params", "", [sums.parameters]),
         gib_column("weight_bytes", "weights"),
         gib_column("state_bytes", "state"),
-        percent_column("memory_share", "memory [%]"),
+        percent_column("memory_share", "mem [%]"),
         gib_column("traffic_bytes", "traffic"),
-        percent_column("traffic_share", "traffic [%]"),
+        percent_column("traffic_share", "traf [%]"),
         scaled_column("flops", "work", "FLOP", [sums.flops]),
     ]
     if verdict is not None:

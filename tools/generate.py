@@ -1,0 +1,73 @@
+"""Write what is generated: the JSON Schemas beside the data, and the output blocks of README.md. `--check` only compares.
+
+A block of README.md that begins with `$ kvcalc ...` shows what that command prints on an 80-column terminal without colour.
+"""
+
+import json
+import os
+import pty
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+BLOCK = re.compile(r"```console\n\$ (kvcalc [^\n]+)\n.*?```", re.S)
+
+
+def on_a_terminal(command: str) -> str:
+    """The command's output on a terminal."""
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"TERM": "dumb", "COLUMNS": "80", "LINES": "60"}
+    arguments = [sys.executable, "-m", "kvcalc", *shlex.split(command)[1:]]
+    with subprocess.Popen(arguments, stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL, env=environment, cwd=ROOT):
+        os.close(theirs)
+        chunks = []
+        while True:
+            try:
+                chunk = os.read(ours, 65536)
+            except OSError:
+                break
+            if not chunk:
+                break
+            chunks.append(chunk)
+    os.close(ours)
+    text = b"".join(chunks).decode().replace("\r\n", "\n")
+    return "\n".join(line.rstrip() for line in text.split("\n")).strip("\n")
+
+
+def schema(what: str) -> str:
+    """The JSON Schema that `kvcalc schema` prints."""
+    return subprocess.run(
+        [sys.executable, "-m", "kvcalc", "schema", what], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout
+
+
+def wanted() -> dict[Path, str]:
+    """Every generated file and its content."""
+    readme = ROOT / "README.md"
+    return {
+        ROOT / "specs" / "schema.json": schema("model"),
+        ROOT / "hardware" / "schema.json": schema("hardware"),
+        readme: BLOCK.sub(lambda block: f"```console\n$ {block[1]}\n{on_a_terminal(block[1])}\n```", readme.read_text()),
+    }
+
+
+def main() -> int:
+    """Write, or with --check say which files differ."""
+    stale = []
+    for file, text in wanted().items():
+        if file.suffix == ".json":
+            json.loads(text)
+        if not file.exists() or file.read_text() != text:
+            stale.append(file)
+            if "--check" not in sys.argv:
+                file.write_text(text)
+    for file in stale:
+        print(f"{'differs' if '--check' in sys.argv else 'written'}: {file.relative_to(ROOT)}")
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
