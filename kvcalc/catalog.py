@@ -71,8 +71,7 @@ def _resolve(name: str, folder: str, what: str) -> Path:
         "/" in name
         or os.sep in name
         or name.endswith((".yaml", ".yml", ".json"))
-        or (Path(name).exists()
-        and name not in _ids(folder))
+        or (name and name not in _ids(folder) and Path(name).exists())
     ):
         return Path(name)
     known = _ids(folder)
@@ -308,14 +307,17 @@ def _first_error(document: Document, error: ValidationError) -> SpecError:
         message = "missing"
     elif kind == "union_tag_invalid":
         message = f"unknown kind {context['tag']!r}"
-        known = [name.strip(" '") for name in str(context["expected_tags"]).split(",")]
+        known = list(context["known"])
         hint = did_you_mean(str(context["tag"]), known) or f"known: {', '.join(known)}"
     elif kind == "union_tag_not_found":
         message = "missing: kind"
     elif kind == "value_error":
         message = str(context["error"])
+        if not path:  # a check across fields: it begins with the field it speaks of
+            return document.error(tuple(message.partition(": ")[0].split(".")), message)
     elif kind in ("int_type", "string_type", "bool_type"):
-        message = f"{_shown(first['input'])} is not {dict(int_type='a whole number', string_type='text', bool_type='true or false')[kind]}"
+        wanted = {"int_type": "a whole number", "string_type": "text", "bool_type": "true or false"}[kind]
+        message = f"{_shown(first['input'])} is not {wanted}"
     elif kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
         bound = next(iter(context.values()))
         words = {

@@ -19,7 +19,8 @@ CONVENTIONS: tuple[tuple[str, str], ...] = (
     ("integers", "tokens, elements, bytes and FLOPs are exact; only seconds, ratios and expectations are not"),
     (
         "FLOPs",
-        "a multiply-add counts 2; matrix products, convolutions and recurrences count, softmax, norms and rotary embeddings do not; prefill is causal: the sum of count(x), not t squared",
+        "a multiply-add counts 2; matrix products, convolutions and recurrences count, softmax, norms and rotary embeddings do not; "
+        "prefill is causal: the sum of count(x), not t squared",
     ),
     (
         "attention FLOPs",
@@ -34,12 +35,14 @@ CONVENTIONS: tuple[tuple[str, str], ...] = (
     ),
     (
         "state",
-        "what the layout must hold between steps: a window min(t, W) with the current token in W, a convolution its last K-1 inputs, an open compressor its pending tokens; K and V both, also where one is made from the other",
+        "what the layout must hold between steps: a window min(t, W) with the current token in W, a convolution its last K-1 inputs, "
+        "an open compressor its pending tokens; K and V both, also where one is made from the other",
     ),
     ("per token", "growth from one token to the next, averaged over the last 4,096"),
     (
         "active parameters",
-        "all but the experts not chosen; of look-up tables the rows looked up; a tied embedding whole, as the head; integer tables are bytes, not parameters",
+        "all but the experts not chosen; of look-up tables the rows looked up; a tied embedding whole, as the head; "
+        "integer tables are bytes, not parameters",
     ),
     ("batch", "weights are read once per step; of E experts with k chosen, B tokens touch E(1 - (1 - k/E)^B) in expectation"),
     ("sharing", "a layer that reuses another's rows keeps none and reads them all"),
@@ -75,12 +78,12 @@ class ClosedForm:
     @property
     def text(self) -> str:
         """`6,144 t + 12,288 min(t, 512)`."""
-        return " + ".join(_term(coefficient, law, "{:,}", law.text, " ") for coefficient, law in self.terms) or "0"
+        return " + ".join(_term(coefficient, law, "{:,}", law.text, " ", " x ") for coefficient, law in self.terms) or "0"
 
     @property
     def latex(self) -> str:
         """The same for an article."""
-        return " + ".join(_term(coefficient, law, "{}", law.latex, r"\,") for coefficient, law in self.terms) or "0"
+        return " + ".join(_term(coefficient, law, "{}", law.latex, r"\,", r" \cdot ") for coefficient, law in self.terms) or "0"
 
     def numbers(self, t: int) -> str:
         """The same with t put in: `6,144 x 131,072 + 12,288 x 512 = 811,597,824`."""
@@ -88,10 +91,10 @@ class ClosedForm:
         return f"{' + '.join(products) or '0'} = {self.at(t):,}"
 
 
-def _term(coefficient: int, law: Law, number: str, formula: str, space: str) -> str:
+def _term(coefficient: int, law: Law, number: str, formula: str, space: str, times: str) -> str:
     if isinstance(law, Fixed):
         return number.format(coefficient * law.n)
-    return f"{number.format(coefficient)}{space}{formula}"
+    return f"{number.format(coefficient)}{times if formula[0].isdigit() else space}{formula}"
 
 
 def _ordered(terms: Iterable[tuple[int, Law]]) -> tuple[tuple[int, Law], ...]:

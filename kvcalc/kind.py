@@ -13,14 +13,13 @@ Nothing here multiplies by layers, batch or bytes: the ledger does.
 import importlib
 import pkgutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import reduce
-from operator import or_
 from types import ModuleType
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError, core_schema
 
 from kvcalc.slots import EVERY, Law
 
@@ -186,9 +185,9 @@ def vector(name: str, piece: str, width: int, count: int = 1, *, buffer: bool = 
     return Weight(name, piece, (1, width), "vector", count=count, buffer=buffer)
 
 
-def kind_of(cls: type[Part]) -> str:
-    """The name under which a spec asks for this kind."""
-    return str(cls.model_fields["kind"].annotation.__args__[0])  # type: ignore[union-attr]
+def kind_of(part: Part) -> str:
+    """The name under which a spec asks for this kind: the name of its file."""
+    return type(part).__module__.rpartition(".")[2]
 
 
 def documentation(cls: type[Part]) -> str:
@@ -201,17 +200,60 @@ def summary(cls: type[Part]) -> str:
     return documentation(cls).split("\n")[0]
 
 
-def choice(kinds: dict[str, type[Any]]) -> Any:
-    """The type of a field that takes any of these kinds, told apart by its `kind`."""
-    return Annotated[reduce(or_, kinds.values()), Field(discriminator="kind")]
+T = TypeVar("T", bound=Part)
 
 
-def discover(package: ModuleType, base: type[Part]) -> dict[str, type[Any]]:
-    """Import every file of `package` and return its kinds by name. Adding a file is all it takes."""
-    found: dict[str, type[Any]] = {}
-    for info in pkgutil.iter_modules(package.__path__):
-        module = importlib.import_module(f"{package.__name__}.{info.name}")
-        for item in vars(module).values():
-            if isinstance(item, type) and issubclass(item, base) and item.__module__ == module.__name__:
-                found[kind_of(item)] = item
-    return found
+class Kinds(Mapping[str, type[T]]):
+    """The kinds of one package: a file is a kind, its name the kind's. A file is imported when its kind is asked for."""
+
+    def __init__(self, package: ModuleType, base: type[T]) -> None:
+        self.package, self.base = package, base
+        self.names = tuple(info.name for info in pkgutil.iter_modules(package.__path__))
+
+    def __getitem__(self, name: str) -> type[T]:
+        if name not in self.names:
+            raise KeyError(name)
+        module = importlib.import_module(f"{self.package.__name__}.{name}")
+        return next(
+            item
+            for item in vars(module).values()
+            if isinstance(item, type) and issubclass(item, self.base) and item.__module__ == module.__name__
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class OneOf:
+    """Annotation of a field that takes any kind of a package, told apart by its `kind`; or, with a name, that kind alone."""
+
+    def __init__(self, kinds: Kinds[Any], only: str | None = None) -> None:
+        self.kinds, self.only = kinds, only
+
+    def validate(self, value: Any) -> Any:
+        """The part that a mapping describes; its errors keep their places."""
+        if isinstance(value, self.kinds.base):
+            return value
+        name = self.only or (value.get("kind") if isinstance(value, dict) else None)
+        if name is None:
+            raise PydanticCustomError("union_tag_not_found", "missing: kind")
+        if name not in self.kinds:
+            raise PydanticCustomError("union_tag_invalid", "unknown kind", {"tag": str(name), "known": list(self.kinds)})
+        return self.kinds[name].model_validate(value)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.validate)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        if self.only is not None:
+            return self._described(self.kinds[self.only], handler)
+        return {"oneOf": [self._described(cls, handler) for cls in self.kinds.values()]}
+
+    @staticmethod
+    def _described(cls: type[Part], handler: Any) -> dict[str, Any]:
+        cls.model_rebuild()
+        described: dict[str, Any] = handler(cls.__pydantic_core_schema__)
+        return described

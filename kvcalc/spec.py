@@ -25,6 +25,8 @@ from kvcalc.kind import (
     Count,
     EmbeddingPart,
     FeedForward,
+    Kinds,
+    OneOf,
     Record,
     Residual,
     Role,
@@ -36,16 +38,13 @@ from kvcalc.kind import (
     Weight,
     Width,
     Work,
-    choice,
-    discover,
     kind_of,
-    summary,
 )
 
-ATTENTION: dict[str, type[Attention]] = discover(kvcalc.attention, Attention)
-FEEDFORWARD: dict[str, type[FeedForward]] = discover(kvcalc.feedforward, FeedForward)
-RESIDUAL: dict[str, type[Residual]] = discover(kvcalc.residual, Residual)
-EMBEDDING: dict[str, type[EmbeddingPart]] = discover(kvcalc.embedding, EmbeddingPart)
+ATTENTION = Kinds(kvcalc.attention, Attention)
+FEEDFORWARD = Kinds(kvcalc.feedforward, FeedForward)
+RESIDUAL = Kinds(kvcalc.residual, Residual)
+EMBEDDING = Kinds(kvcalc.embedding, EmbeddingPart)
 
 DEFAULT_STATE_FORMAT: dict[Role, str] = {"kv": "bf16", "index": "bf16", "recurrent": "fp32", "conv": "bf16", "buffer": "fp32"}
 DEFAULT_WEIGHT_FORMAT = "bf16"
@@ -74,18 +73,18 @@ class TokenEmbedding(Record):
         return {key: part for key in EMBEDDING if (part := getattr(self, key)) is not None}
 
 
+AnyAttention = Annotated[Attention, OneOf(ATTENTION)]
+AnyFeedForward = Annotated[FeedForward, OneOf(FEEDFORWARD)]
+AnyResidual = Annotated[Residual, OneOf(RESIDUAL)]
+
 if TYPE_CHECKING:
-    AnyAttention = Attention
-    AnyFeedForward = FeedForward
-    AnyResidual = Residual
     Embedding = TokenEmbedding
 else:
-    AnyAttention, AnyFeedForward, AnyResidual = choice(ATTENTION), choice(FEEDFORWARD), choice(RESIDUAL)
     Embedding = create_model(
         "Embedding",
         __base__=TokenEmbedding,
         __doc__=TokenEmbedding.__doc__,
-        **{key: (cls | None, Field(None, description=summary(cls))) for key, cls in EMBEDDING.items()},
+        **{key: (Annotated[EmbeddingPart, OneOf(EMBEDDING, key)] | None, None) for key in EMBEDDING},
     )
 
 
@@ -175,11 +174,21 @@ class Storage(Record):
 
 
 class Versus(Record):
-    """The other model of a ratio."""
+    """The other side of a ratio: a model under its own convention, or a published number in base units."""
 
-    model: Name
-    format: FormatName | None = None
-    rows: list[str] | None = None
+    model: Name | None = None
+    value: Annotated[int, Field(gt=0)] | None = None
+    context: Tokens | None = Field(None, description="Not given: the check's")
+    format: FormatName | None = Field(None, description="Not given: the check's")
+    rows: list[str] | None = Field(None, description="Not given: the check's")
+    set: dict[str, int | bool | str] = Field(default_factory=dict)
+    inverse: bool = Field(False, description="How many times smaller this model is, instead of larger")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "Versus":
+        if (self.model is None) == (self.value is None):
+            raise ValueError("a ratio is against a model or a value, one of the two")
+        return self
 
 
 class Check(Record):
@@ -312,6 +321,15 @@ class ModelSpec(Record):
         rows = {row.name for block in self.blocks for row in block.rows}
         for key in sorted(set(self.storage.state) - rows):
             raise ValueError(_unknown("storage.state", "row", key, rows))
+        for check in self.checks:
+            for where, asked, known in (
+                ("rows", check.rows or (), rows),
+                ("formats", check.formats, rows),
+                ("groups", check.groups or (), self.attention),
+                ("include", check.include, self.optional_pieces),
+            ):
+                for key in sorted(set(asked) - set(known)):
+                    raise ValueError(_unknown(f"checks.{where}", where.rstrip("s"), key, known))
         for layer in (layer for part in self.embedding.tables.values() for layer in getattr(part, "layers", ())):
             if layer >= self.num_hidden_layers:
                 raise ValueError(f"embedding: layer {layer} is beyond the {self.num_hidden_layers} layers of the model")
@@ -319,23 +337,22 @@ class ModelSpec(Record):
 
     def _sharing_is_sound(self, plan: list[LayerPlan]) -> None:
         for layer in plan:
+            here = f"layers: layer {layer.index} ({layer.attention})"
             borrowed = [row for row in self._rows(layer) if not row.owned]
             if layer.reuses is None:
                 if borrowed:
-                    raise ValueError(
-                        f"layers: layer {layer.index} ({layer.attention}) reads {borrowed[0].name} rows of another layer: say which, under `reuse`"
-                    )
+                    raise ValueError(f"{here} reads {borrowed[0].name} rows of another layer: say which, under `reuse`")
                 continue
             if not borrowed:
-                raise ValueError(f"layers: layer {layer.index} ({layer.attention}) has no rows that it could reuse")
+                raise ValueError(f"{here} has no rows that it could reuse")
             if layer.reuses >= layer.index:
-                raise ValueError(f"layers: layer {layer.index} reuses layer {layer.reuses}, which does not stand before it")
+                raise ValueError(f"{here} reuses layer {layer.reuses}, which does not stand before it")
             owned = {row.name: row for row in self._rows(plan[layer.reuses]) if row.owned}
             for row in borrowed:
                 source = owned.get(row.name)
                 if source is None or (source.elements, source.held) != (row.elements, row.held):
                     raise ValueError(
-                        f"layers: layer {layer.index} ({layer.attention}) cannot reuse layer {layer.reuses} ({plan[layer.reuses].attention}): "
+                        f"{here} cannot reuse layer {layer.reuses} ({plan[layer.reuses].attention}): "
                         f"that layer owns no {row.name} rows of the same kind"
                     )
 
@@ -401,7 +418,7 @@ class ModelSpec(Record):
     def _block(self, label: str, part: Attention | FeedForward | Residual, layers: int, site: Site, replay: int | None) -> Block:
         return Block(
             label,
-            kind_of(type(part)),
+            kind_of(part),
             layers,
             tuple(part.rows(site)),
             tuple(part.weights(site)),
@@ -412,7 +429,7 @@ class ModelSpec(Record):
 
     def _embedding_blocks(self) -> Iterator[Block]:
         site = self._site()
-        yield Block("model", kind_of(type(self.residual)), 1, (), tuple(self.residual.model_weights(site)), (), ())
+        yield Block("model", kind_of(self.residual), 1, (), tuple(self.residual.model_weights(site)), (), ())
         yield Block("embedding", "token", 1, (), tuple(self.embedding.model_weights(site)), (), ())
         for key, part in self.embedding.tables.items():
             yield Block(key, key, 1, (), tuple(part.model_weights(site)), (), ())

@@ -13,8 +13,8 @@ from kvcalc.errors import SpecError
 from kvcalc.kind import Row
 from kvcalc.ledger import ledger, row_format, state_terms, total
 from kvcalc.scenario import NATIVE, Scenario
-from kvcalc.slots import EVERY
-from kvcalc.spec import Block, Check, ModelSpec
+from kvcalc.slots import EVERY, Window
+from kvcalc.spec import Block, Check, ModelSpec, Versus
 from kvcalc.units import BILLION, GB, GIB, KIB, MIB, MILLION
 
 UNITS: dict[str, Fraction] = {
@@ -66,14 +66,20 @@ def verify(model: ModelSpec, load: LoadModel) -> list[Verdict]:
 
 def evaluate(model: ModelSpec, check: Check, load: LoadModel) -> Verdict:
     """Evaluate one check under its own convention."""
-    value = _quantity(changed(model, check.set), check, check.format or NATIVE, check.rows)
+    value = _quantity(changed(model, check.set), check)
+    value = value * Fraction(check.times) + check.plus
     if check.versus is not None:
-        other = load(check.versus.model)
-        value /= _quantity(
-            other, check, check.versus.format or check.format or NATIVE, check.versus.rows if check.rows is not None else None
-        )
-    computed = (value * Fraction(check.times) + check.plus) / UNITS[check.unit]
+        value /= _other_side(check, check.versus, load)
+        value = 1 / value if check.versus.inverse else value
+    computed = value / UNITS[check.unit]
     return Verdict(check, computed, _same(computed, check))
+
+
+def _other_side(check: Check, versus: Versus, load: LoadModel) -> Fraction:
+    if versus.model is None:
+        return Fraction(versus.value or 1)
+    own = {name: getattr(versus, name) for name in ("context", "format", "rows") if getattr(versus, name) is not None}
+    return _quantity(changed(load(versus.model), versus.set), check.model_copy(update={**own, "ignore": []}))
 
 
 def _same(computed: Fraction, check: Check) -> bool:
@@ -100,7 +106,8 @@ def changed(model: ModelSpec, changes: dict[str, Any]) -> ModelSpec:
     return ModelSpec.model_validate(data)
 
 
-def _quantity(model: ModelSpec, check: Check, kv_format: str, rows: list[str] | None) -> Fraction:
+def _quantity(model: ModelSpec, check: Check) -> Fraction:
+    kv_format, rows = check.format or NATIVE, check.rows
     scenario = Scenario(
         context=check.context or model.max_context,
         batch=check.batch,
@@ -143,7 +150,7 @@ def _terms(model: ModelSpec, check: Check, kv_format: str, rows: list[str] | Non
         for row in block.rows:
             if not _wanted(check, rows, block, row) or not (row.owned or "sharing" in check.ignore):
                 continue
-            law = EVERY if "window" in check.ignore and row.role == "kv" else row.held
+            law = EVERY if "window" in check.ignore and isinstance(row.held, Window) else row.held
             stored = row_format(model, Scenario(kv_format=check.formats.get(row.name, kv_format)), row)
             out.append((law, block.layers * stored.bytes(1, row.elements)))
     return out

@@ -27,8 +27,12 @@ def code_of(file: Path) -> str:
     ("pattern", "rooms"),
     [
         (r"\b1024\b|2\s*\*\*\s*[1-9]0|10\s*\*\*|\b1e-?\d", ["units.py", "kind.py", "spec.py", "verify.py"]),
-        (r"\bimport yaml|from yaml", ["catalog.py"]), (r"(import|from) rich", ["terminal.py"]), (r"(import|from) typer", ["commands.py"]),
-        (r"(import|from) matplotlib", []), (r"(import|from) numpy", []), (r"(?<![\w.])print\(", ["commands.py", "output.py", "__init__.py"]),
+        (r"\bimport yaml|from yaml", ["catalog.py"]),
+        (r"(import|from) rich", ["terminal.py"]),
+        (r"(import|from) typer", ["commands.py"]),
+        (r"(import|from) matplotlib", []),
+        (r"(import|from) numpy", []),
+        (r"(?<![\w.])print\(", ["commands.py", "output.py", "__init__.py"]),
         (r"_per_s\b", ["hardware.py", "roofline.py", "tables.py", "receipts.py"]),
     ],
 )
@@ -52,7 +56,9 @@ def test_lint_and_types(command: list[str]) -> None:
 
 
 def test_import_contracts() -> None:
-    done = subprocess.run([Path(sys.executable).parent / "lint-imports", "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [Path(sys.executable).parent / "lint-imports", "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -28,23 +28,49 @@ def refusal(folder: Path, text: str | bytes, name: str = "spec.yaml") -> str:
     ("old", "new", "says"),
     [
         ("max_context: 131072", "max_context: 131072\nmax_contxt: 1", "no such field | did you mean 'max_context'?"),
-        ("num_key_value_heads: 1, head_dim: 256", "num_kv_heads: 1, head_dim: 256", "attention.local.num_kv_heads: no such field"),
+        (
+            "num_key_value_heads: 1, head_dim: 256",
+            "num_kv_heads: 1, head_dim: 256",
+            "attention.local.num_kv_heads: no such field",
+        ),
         ("head_dim: 256, window", "head_dim: 256, head_dim: 512, window", "duplicate key 'head_dim', first on line"),
-        ("kind: gqa, num_attention_heads: 8, num_key_value_heads: 1, head_dim: 256", "kind: gqaa, num_attention_heads: 8", "unknown kind 'gqaa' | did you mean 'gqa'?"),
-        ("head_dim: 256, window", "head_dim: 0, window", "0 must be more than 0"), ("head_dim: 256, window", "head_dim: -256, window", "must be more than 0"),
-        ("head_dim: 256, window", "head_dim: 99999999, window", "must be at most"), ("head_dim: 256, window", "head_dim: 25.6, window", "25.6 is not a whole number"),
-        ("head_dim: 256, window", "head_dim: '256', window", "is not a whole number"), ("head_dim: 256, window", "head_dim: 4:16, window", "'4:16' is not a whole number"),
-        ("head_dim: 256, window", "head_dim: 0256, window", "'0256' is not a whole number"), ("head_dim: 256, window", "head_dim: true, window", "True is not a whole number"),
-        ("head_dim: 256, window", f"head_dim: {'9' * 500}, window", "500 digits is absurd"), ("tied: true", "tied: yes", "'yes' is not true or false"),
+        (
+            "kind: gqa, num_attention_heads: 8, num_key_value_heads: 1, head_dim: 256",
+            "kind: gqaa, num_attention_heads: 8",
+            "unknown kind 'gqaa' | did you mean 'gqa'?",
+        ),
+        ("head_dim: 256, window", "head_dim: 0, window", "0 must be more than 0"),
+        ("head_dim: 256, window", "head_dim: -256, window", "must be more than 0"),
+        ("head_dim: 256, window", "head_dim: 99999999, window", "must be at most"),
+        ("head_dim: 256, window", "head_dim: 25.6, window", "25.6 is not a whole number"),
+        ("head_dim: 256, window", "head_dim: '256', window", "is not a whole number"),
+        ("head_dim: 256, window", "head_dim: 4:16, window", "'4:16' is not a whole number"),
+        ("head_dim: 256, window", "head_dim: 0256, window", "'0256' is not a whole number"),
+        ("head_dim: 256, window", "head_dim: true, window", "True is not a whole number"),
+        ("head_dim: 256, window", f"head_dim: {'9' * 500}, window", "500 digits is absurd"),
+        ("tied: true", "tied: yes", "'yes' is not true or false"),
         ("num_hidden_layers: 35", "num_hidden_layers: 36", "the groups add up to 35 layers, num_hidden_layers says 36"),
-        ("repeat: 3", "repeat: 30", "add up to 170 layers"), ("of: [4 local, global], feedforward: mlp", "of: [4 locl, global], feedforward: mlp", "no attention is named 'locl'; did you mean 'local'?"),
+        ("repeat: 3", "repeat: 30", "add up to 170 layers"),
+        (
+            "of: [4 local, global], feedforward: mlp",
+            "of: [4 locl, global], feedforward: mlp",
+            "no attention is named 'locl'; did you mean 'local'?",
+        ),
         ("of: [4 local, global], feedforward: mlp", "of: [four local], feedforward: mlp", "cannot read 'four local'"),
-        ("feedforward: wide, reuse", "feedforward: wid, reuse", "no feedforward is named 'wid'"), ("reuse: {local: 13, global: 14}", "reuse: {local: 14, global: 14}", "owns no key rows of the same kind"),
-        ("reuse: {local: 13, global: 14}", "reuse: {local: 17, global: 14}", "cannot reuse"), ("reuse: {local: 13, global: 14}", "reuse: {local: 34, global: 14}", "does not stand before it"),
-        ("reuse: {local: 13, global: 14}", "reuse: {loc: 13}", "reuse names 'loc'"), ("num_key_value_heads: 1, head_dim: 512", "num_key_value_heads: 3, head_dim: 512", "is not a multiple of"),
-        ("released: 2026-04-02", "released: 2026-13-02", "month"), ("hidden_size: 1536\n", "", "hidden_size: missing"), ("id: gemma-4-e2b", "id: Gemma 4", "id:"),
-        ("id: gemma-4-e2b", "id: &a gemma-4-e2b", "anchors"), ("id: gemma-4-e2b", "id: !!python/object:os.system x", "tags"), ("id: gemma-4-e2b", "id: gemma-4-e2b\n---\nid: b", "second document"),
-        ("id: gemma-4-e2b", "? [a]\n: b\nid: gemma-4-e2b", "a key must be a word"), ("sources:", "sources: {}\nsourcez:", "no such field"),
+        ("feedforward: wide, reuse", "feedforward: wid, reuse", "no feedforward is named 'wid'"),
+        ("reuse: {local: 13, global: 14}", "reuse: {local: 14, global: 14}", "owns no key rows of the same kind"),
+        ("reuse: {local: 13, global: 14}", "reuse: {local: 17, global: 14}", "does not stand before it"),
+        ("reuse: {local: 13, global: 14}", "reuse: {local: 34, global: 14}", "does not stand before it"),
+        ("reuse: {local: 13, global: 14}", "reuse: {loc: 13}", "reuse names 'loc'"),
+        ("num_key_value_heads: 1, head_dim: 512", "num_key_value_heads: 3, head_dim: 512", "is not a multiple of"),
+        ("released: 2026-04-02", "released: 2026-13-02", "month"),
+        ("hidden_size: 1536\n", "", "hidden_size: missing"),
+        ("id: gemma-4-e2b", "id: Gemma 4", "id:"),
+        ("id: gemma-4-e2b", "id: &a gemma-4-e2b", "anchors"),
+        ("id: gemma-4-e2b", "id: !!python/object:os.system x", "tags"),
+        ("id: gemma-4-e2b", "id: gemma-4-e2b\n---\nid: b", "second document"),
+        ("id: gemma-4-e2b", "? [a]\n: b\nid: gemma-4-e2b", "a key must be a word"),
+        ("sources:", "sources: {}\nsourcez:", "no such field"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(tmp_path: Path, old: str, new: str, says: str) -> None:
@@ -63,12 +89,30 @@ def test_the_place_is_the_right_one(tmp_path: Path) -> None:
     assert f"spec.yaml:{where}:{lines[where - 1].index('head_dim: 512') + 1}: attention.global.hed_dim" in message
 
 
+def test_a_mistake_across_fields_is_placed_at_the_field_it_names(tmp_path: Path) -> None:
+    line = next(number for number, text in enumerate(GOOD.splitlines(), 1) if text.startswith("layers:"))
+    assert f"spec.yaml:{line}:1: layers: the groups add up" in refusal(tmp_path, GOOD.replace("repeat: 3", "repeat: 4"))
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("", "empty"), ("# only words\n", "empty"), ("42", "mapping"), ("- a\n- b", "mapping"), ("a: [1", "not valid YAML"), ("\t: x", "not valid YAML"), (b"\xff\xfe\x00\x01", "not text"),
-        (b"\x00" * 100, "not valid YAML"), ("[" * 5000, "nested deeper"), ("a: &x [1]\nb: *x", "anchors"), ("b: *x", "aliases"), ("x" * 50_000_000, "more than the 1,000,000"),
-        ("a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]", "anchors"), ("{}", "missing"), ("a: b: c", "not valid YAML"), ("id: " + "a" * 5000, "id"),
+        ("", "empty"),
+        ("# only words\n", "empty"),
+        ("42", "mapping"),
+        ("- a\n- b", "mapping"),
+        ("a: [1", "not valid YAML"),
+        ("\t: x", "not valid YAML"),
+        (b"\xff\xfe\x00\x01", "not text"),
+        (b"\x00" * 100, "not valid YAML"),
+        ("[" * 5000, "nested deeper"),
+        ("a: &x [1]\nb: *x", "anchors"),
+        ("b: *x", "aliases"),
+        ("x" * 50_000_000, "more than the 1,000,000"),
+        ("a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]", "anchors"),
+        ("{}", "missing"),
+        ("a: b: c", "not valid YAML"),
+        ("id: " + "a" * 5000, "id"),
     ],
     ids=lambda value: repr(value)[:20],
 )
@@ -85,8 +129,17 @@ def test_folders_and_missing_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("1008 GB/s", "1008", "bandwidth: cannot read '1008'"), ("1008 GB/s", "1008 GB", "unknown unit 'GB'"), ("24564 MiB", "34564 MiB", "usable_memory is more than memory"),
-        ("evidence: official", "evidence: rumour", "evidence"), ("  bf16:", "  bf17:", "bf17"), ("bandwidth: {value: 1008 GB/s, evidence: official, source", "bandwidth: {value: 1008 GB/s, evidence: official, sorce", "sorce"),
+        ("1008 GB/s", "1008", "bandwidth.value: 1008 is not text"),
+        ("1008 GB/s", "'1008'", "bandwidth: cannot read '1008'"),
+        ("1008 GB/s", "1008 GB", "unknown unit 'GB'"),
+        ("24564 MiB", "34564 MiB", "usable_memory is more than memory"),
+        ("evidence: official", "evidence: rumour", "evidence"),
+        ("  bf16:", "  bf17:", "bf17"),
+        (
+            "bandwidth: {value: 1008 GB/s, evidence: official, source",
+            "bandwidth: {value: 1008 GB/s, evidence: official, sorce",
+            "sorce",
+        ),
     ],
 )
 def test_device_files_are_as_strict(tmp_path: Path, old: str, new: str, says: str) -> None:
@@ -99,11 +152,43 @@ def test_yaml_1_2_scalars(tmp_path: Path) -> None:
     file.write_text("a: yes\nb: 4:1\nc: 010\nd: 1e3\ne: 'x'\nf: null\ng: 0.50\nh: 2026-04-02\ni: 0x10\nj: 1_000")
     data = read_yaml(file).data
     assert {key: str(value) for key, value in data.items()} == {
-        "a": "yes", "b": "4:1", "c": "010", "d": "1E+3", "e": "x", "f": "None", "g": "0.50", "h": "2026-04-02", "i": "0x10", "j": "1_000",
+        "a": "yes",
+        "b": "4:1",
+        "c": "010",
+        "d": "1E+3",
+        "e": "x",
+        "f": "None",
+        "g": "0.50",
+        "h": "2026-04-02",
+        "i": "0x10",
+        "j": "1_000",
     }
 
 
-WORDS = ["0", "-1", "null", "[]", "{}", "true", "1e400", "99999999999999999999", "{kind: gqa}", "gqa", "'", "\"", "&a", "*a", "\u0000", "😀", "!!int 3", "window", ": ", "? ", "|", "\t"]
+WORDS = [
+    "0",
+    "-1",
+    "null",
+    "[]",
+    "{}",
+    "true",
+    "1e400",
+    "99999999999999999999",
+    "{kind: gqa}",
+    "gqa",
+    "'",
+    '"',
+    "&a",
+    "*a",
+    "\u0000",
+    "😀",
+    "!!int 3",
+    "window",
+    ": ",
+    "? ",
+    "|",
+    "\t",
+]
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

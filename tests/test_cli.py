@@ -22,7 +22,9 @@ def on_a_terminal(*arguments: str) -> str:
     """What an 80-column terminal without colour shows."""
     ours, theirs = pty.openpty()
     environment = os.environ | {"TERM": "dumb", "COLUMNS": "80", "LINES": "50"}
-    with subprocess.Popen([*KVCALC, *arguments], stdout=theirs, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment) as process:
+    with subprocess.Popen(
+        [*KVCALC, *arguments], stdout=theirs, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment
+    ) as process:
         os.close(theirs)
         chunks = []
         while True:
@@ -42,14 +44,36 @@ def test_the_json_contract() -> None:
     result = run("estimate", "gemma-4-e2b", "-c", "128K", "--on", "rtx-4090", "--format", "json")
     data = json.loads(result.stdout)
     assert result.returncode == 0
-    assert list(data) == ["schema_version", "kvcalc_version", "model", "scenario", "parameters", "totals", "pieces", "state", "device"]
+    assert list(data) == [
+        "schema_version",
+        "kvcalc_version",
+        "model",
+        "scenario",
+        "parameters",
+        "totals",
+        "pieces",
+        "state",
+        "device",
+    ]
     assert data["model"] == {"id": "gemma-4-e2b", "name": "Gemma 4 E2B"}
     assert data["scenario"] == {
-        "phase": "decode", "context": 131072, "batch": 1, "kv_format": "native", "weight_format": "native", "allocator": "ideal",
+        "phase": "decode",
+        "context": 131072,
+        "batch": 1,
+        "kv_format": "native",
+        "weight_format": "native",
+        "allocator": "ideal",
     }
     assert data["parameters"] == {"total": 4628569344, "active": 2279768064}
     assert list(data["totals"]) == [
-        "weight_bytes", "state_bytes", "state_bytes_per_sequence", "state_bytes_per_token", "read_bytes", "written_bytes", "flops", "attention_flops",
+        "weight_bytes",
+        "state_bytes",
+        "state_bytes_per_sequence",
+        "state_bytes_per_token",
+        "read_bytes",
+        "written_bytes",
+        "flops",
+        "attention_flops",
     ]
     assert data["totals"]["state_bytes"] == 811597824 and data["totals"]["state_bytes_per_token"] == 6144
     for key in ("weight_bytes", "state_bytes", "read_bytes", "written_bytes", "flops"):
@@ -60,8 +84,20 @@ def test_the_json_contract() -> None:
     assert all(row["bytes"] == row["layers"] * row["elements"] * row["slots"] * 2 for row in data["state"])
     assert data["device"]["fits"] is True
     assert list(data["device"]) == [
-        "id", "count", "fits", "memory_bytes", "usable_bytes", "needed_bytes", "headroom_bytes", "seconds_lower", "seconds_upper",
-        "tokens_per_second", "bound_by", "intensity_flops_per_byte", "joules_per_token", "usd_per_million_tokens",
+        "id",
+        "count",
+        "fits",
+        "memory_bytes",
+        "usable_bytes",
+        "needed_bytes",
+        "headroom_bytes",
+        "seconds_lower",
+        "seconds_upper",
+        "tokens_per_second",
+        "bound_by",
+        "intensity_flops_per_byte",
+        "joules_per_token",
+        "usd_per_million_tokens",
     ]
 
 
@@ -80,8 +116,11 @@ def test_a_pipe_gets_tsv_and_the_rest_goes_to_stderr() -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ["estimate", "laguna-xs.2", "--on", "h100-sxm"], ["compare", "gemma-4-e2b", "zaya1-8b", "-c", "4K,128K"], ["explain", "deepseek-v4-flash"],
-        ["list", "attention"], ["check", "specs/gemma-4-e2b.yaml"],
+        ["estimate", "laguna-xs.2", "--on", "h100-sxm"],
+        ["compare", "gemma-4-e2b", "zaya1-8b", "-c", "4K,128K"],
+        ["explain", "deepseek-v4-flash"],
+        ["list", "attention"],
+        ["check", "specs/gemma-4-e2b.yaml"],
     ],
     ids=lambda command: command[0],
 )
@@ -95,7 +134,10 @@ def test_every_table_comes_in_every_format(command: list[str], form: str) -> Non
         assert all(json.loads(line) for line in result.stdout.splitlines())
 
 
-@pytest.mark.parametrize("command", [["estimate", "deepseek-v4-flash", "-c", "1M", "--on", "8xh100-sxm"], ["compare", "gemma-4-e2b", "qwen3-next-80b-a3b"]])
+@pytest.mark.parametrize(
+    "command",
+    [["estimate", "deepseek-v4-flash", "-c", "1M", "--on", "8xh100-sxm"], ["compare", "gemma-4-e2b", "qwen3-next-80b-a3b"]],
+)
 def test_a_terminal_of_80_columns_cuts_nothing(command: list[str]) -> None:
     shown = on_a_terminal(*command)
     assert max(len(line.rstrip()) for line in shown.splitlines()) <= 80
@@ -106,18 +148,34 @@ def test_a_terminal_of_80_columns_cuts_nothing(command: list[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["estimate", "nosuch"], 2, "unknown model"), (["estimate", "gemma-4-e2c"], 2, "did you mean 'gemma-4-e2b'?"),
+        (["estimate", "nosuch"], 2, "unknown model"),
+        (["estimate", "gemma-4-e2c"], 2, "did you mean 'gemma-4-e2b'?"),
         (["estimate", "gemma-4"], 2, "fits several: gemma-4-26b-a4b, gemma-4-31b, gemma-4-e2b, gemma-4-e4b"),
-        (["estimate", "qwen3-8b", "-c", "128KB"], 2, "128KB"), (["estimate", "qwen3-8b", "-c", "0"], 2, "at least 1"),
-        (["estimate", "qwen3-8b", "-c", "-5"], 2, "error"), (["estimate", "qwen3-8b", "-c", "9999999M"], 2, "2^40"),
-        (["estimate", "qwen3-8b", "-b", "0"], 2, "batch"), (["estimate", "qwen3-8b", "-b", "x"], 2, "batch"),
-        (["estimate", "qwen3-8b", "--kv-format", "fp9"], 2, "unknown format"), (["estimate", "qwen3-8b", "--on", "h101"], 2, "unknown device"),
-        (["estimate", "qwen3-8b", "--on", "0xh100-sxm"], 2, "at least 1"), (["estimate", "qwen3-8b", "--phase", "train"], 2, "train"),
-        (["estimate", "qwen3-8b", "--include", "draft"], 2, "no piece 'draft'"), (["estimate", "."], 2, "folder"), (["estimate", ""], 2, "unknown model"),
-        (["estimate", "missing.yaml"], 2, "no such file"), (["estimate", "config.json"], 2, "config.json"), (["estimate", "a\nb"], 2, "unknown model"),
-        (["estimate"], 2, "MODEL"), (["frob"], 2, "frob"), (["estimate", "qwen3-8b", "--frob"], 2, "--frob"), (["explain", "gqaa"], 2, "did you mean 'gqa'?"),
-        (["check", "missing.yaml"], 2, "no such file"), (["schema", "car"], 2, "car"), (["compare", "qwen3-8b", "-c", "4K,,8K"], 2, "context"),
-        (["estimate", "llama-3.1-405b", "--on", "rtx-4090"], 1, "no: "), (["estimate", "qwen3-8b", "--on", "h100-sxm"], 0, "yes: "),
+        (["estimate", "qwen3-8b", "-c", "128KB"], 2, "128KB"),
+        (["estimate", "qwen3-8b", "-c", "0"], 2, "at least 1"),
+        (["estimate", "qwen3-8b", "-c", "-5"], 2, "error"),
+        (["estimate", "qwen3-8b", "-c", "9999999M"], 2, "2^40"),
+        (["estimate", "qwen3-8b", "-b", "0"], 2, "batch"),
+        (["estimate", "qwen3-8b", "-b", "x"], 2, "batch"),
+        (["estimate", "qwen3-8b", "--kv-format", "fp9"], 2, "unknown format"),
+        (["estimate", "qwen3-8b", "--on", "h101"], 2, "unknown device"),
+        (["estimate", "qwen3-8b", "--on", "0xh100-sxm"], 2, "at least 1"),
+        (["estimate", "qwen3-8b", "--phase", "train"], 2, "train"),
+        (["estimate", "qwen3-8b", "--include", "draft"], 2, "no piece 'draft'"),
+        (["estimate", "."], 2, "folder"),
+        (["estimate", ""], 2, "unknown model"),
+        (["estimate", "missing.yaml"], 2, "no such file"),
+        (["estimate", "config.json"], 2, "config.json"),
+        (["estimate", "a\nb"], 2, "unknown model"),
+        (["estimate"], 2, "MODEL"),
+        (["frob"], 2, "frob"),
+        (["estimate", "qwen3-8b", "--frob"], 2, "--frob"),
+        (["explain", "gqaa"], 2, "did you mean 'gqa'?"),
+        (["check", "missing.yaml"], 2, "no such file"),
+        (["schema", "car"], 2, "car"),
+        (["compare", "qwen3-8b", "-c", "4K,,8K"], 2, "context"),
+        (["estimate", "llama-3.1-405b", "--on", "rtx-4090"], 1, "no: "),
+        (["estimate", "qwen3-8b", "--on", "h100-sxm"], 0, "yes: "),
     ],
 )
 def test_exit_codes_and_one_line_errors(arguments: list[str], code: int, says: str) -> None:
@@ -150,14 +208,19 @@ def test_help_of_every_command_has_an_example() -> None:
 
 def test_a_closed_pipe_is_silent() -> None:
     done = subprocess.run(
-        f"{sys.executable} -m kvcalc explain deepseek-v4.1-flash | head -1", shell=True, capture_output=True, text=True, timeout=60
+        f"{sys.executable} -m kvcalc explain deepseek-v4.1-flash | head -1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.stderr == ""
 
 
 @pytest.mark.parametrize("command", [["--help"], ["estimate", "gemma-4-e2b", "--format", "text"]])
 def test_the_text_commands_never_import_the_heavy_libraries(command: list[str]) -> None:
-    code = f"import sys; sys.argv = ['kvcalc', *{command!r}]\ntry:\n    from kvcalc.cli import main; main()\nexcept SystemExit: pass\nprint(sorted(sys.modules))"
+    run_it = "try:\n    from kvcalc.cli import main; main()\nexcept SystemExit: pass"
+    code = f"import sys; sys.argv = ['kvcalc', *{command!r}]\n{run_it}\nprint(sorted(sys.modules))"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout.splitlines()[-1]
     for name in ("numpy", "matplotlib", "pandas", "jsonschema"):
         assert f"'{name}'" not in modules

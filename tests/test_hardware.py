@@ -1,8 +1,8 @@
 """Devices: every value says where it comes from; bounds follow from published numbers by hand."""
 
 import pytest
-
 from conftest import DEVICES
+
 from kvcalc.catalog import load_device, load_model
 from kvcalc.ledger import ledger
 from kvcalc.roofline import answer, bound
@@ -36,7 +36,9 @@ def test_bounds_by_hand() -> None:
     assert (verdict.bound.bytes, verdict.bound.flops) == (moved, flops)
     assert verdict.bound.memory_seconds == pytest.approx(moved / 3.35e12)
     assert verdict.bound.math_seconds == pytest.approx(flops / 989.4e12)
-    assert verdict.bound.lower == verdict.bound.memory_seconds and verdict.bound.upper == pytest.approx(moved / 3.35e12 + flops / 989.4e12)
+    assert verdict.bound.lower == verdict.bound.memory_seconds and verdict.bound.upper == pytest.approx(
+        moved / 3.35e12 + flops / 989.4e12
+    )
     assert verdict.joules_per_token == pytest.approx(700 * verdict.bound.lower)
     assert verdict.usd_per_million_tokens == pytest.approx(3.99 / 3600 * verdict.bound.lower * 1e6)
 

@@ -4,10 +4,10 @@ from fractions import Fraction
 from itertools import product
 
 import pytest
+from conftest import MODELS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import MODELS
 from kvcalc.catalog import load_model
 from kvcalc.errors import ScenarioError
 from kvcalc.ledger import Totals, expected_distinct, ledger, state_bytes, state_terms, total
@@ -16,10 +16,16 @@ from kvcalc.spec import ModelSpec
 
 
 @given(
-    st.sampled_from(MODELS), st.sampled_from(["decode", "prefill"]), st.integers(1, 2**21), st.integers(1, 4096),
-    st.sampled_from(["native", "bf16", "fp8", "q8_0"]), st.sampled_from(["native", "bf16", "q4_0", "nvfp4"]),
+    st.sampled_from(MODELS),
+    st.sampled_from(["decode", "prefill"]),
+    st.integers(1, 2**21),
+    st.integers(1, 4096),
+    st.sampled_from(["native", "bf16", "fp8", "q8_0"]),
+    st.sampled_from(["native", "bf16", "q4_0", "nvfp4"]),
 )
-def test_the_parts_sum_to_the_totals_whatever_the_cut(name: str, phase: str, context: int, batch: int, kv: str, weights: str) -> None:
+def test_the_parts_sum_to_the_totals_whatever_the_cut(
+    name: str, phase: str, context: int, batch: int, kv: str, weights: str
+) -> None:
     book = ledger(load_model(name), Scenario(phase, context, batch, kv, weights))  # type: ignore[arg-type]
     for key in ("piece", "kind", "row", "group", "format", "math"):
         sums = [total(entries) for entries in book.by(key).values()]
@@ -92,7 +98,9 @@ def test_sharing_saves_storage_and_not_reads() -> None:
 
 def test_formats_that_do_not_fit_are_refused_or_named() -> None:
     with pytest.raises(ScenarioError, match="whole number"):
-        ledger(load_model("gpt-oss-20b"), Scenario(kv_format="q4_k")).totals and ledger(load_model("gemma-4-e2b"), Scenario(kv_format="fp8-448+bf16-64"))
+        ledger(load_model("gpt-oss-20b"), Scenario(kv_format="q4_k")).totals and ledger(
+            load_model("gemma-4-e2b"), Scenario(kv_format="fp8-448+bf16-64")
+        )
     book = ledger(load_model("gpt-oss-20b"), Scenario(weight_format="q4_k"))
     assert any("kept native" in note for note in book.notes)
 

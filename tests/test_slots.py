@@ -7,12 +7,19 @@ from kvcalc.slots import EVERY, Chunk, Closing, EveryNth, Fixed, LastBlock, Law,
 
 sizes = st.integers(1, 60)
 base = st.one_of(
-    st.just(EVERY), st.builds(EveryNth, sizes), st.builds(Window, sizes, st.integers(0, 5)), st.builds(Fixed, st.integers(1, 9)),
+    st.just(EVERY),
+    st.builds(EveryNth, sizes),
+    st.builds(Window, sizes, st.integers(0, 5)),
+    st.builds(Fixed, st.integers(1, 9)),
     st.builds(LastBlock, sizes),
 )
 laws = st.one_of(
-    base, st.builds(Top, sizes, base), st.builds(Top, sizes, st.builds(Top, sizes, base)), st.builds(Chunk, sizes),
-    st.builds(OpenTail, sizes), st.builds(Closing, sizes, st.integers(1, 9)),
+    base,
+    st.builds(Top, sizes, base),
+    st.builds(Top, sizes, st.builds(Top, sizes, base)),
+    st.builds(Chunk, sizes),
+    st.builds(OpenTail, sizes),
+    st.builds(Closing, sizes, st.integers(1, 9)),
 )
 contexts = st.integers(0, 400)
 

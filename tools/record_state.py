@@ -3,15 +3,15 @@
     python tools/record_state.py [ID=]CONFIG.json ... [--measured [ID=]FILE.json ...] -o tests/truth/state.json
 
 Each config is built with transformers on the meta device (full width, all layers, no weights allocated) and run with a real
-DynamicCache for a prompt of each context; nothing in the cache path is replaced. Only the routed experts are stubbed: their control flow
-depends on data, and they do not touch the cache. The output is merged into FILE, sorted, one model under its id:
+DynamicCache for a prompt of each context; nothing in the cache path is replaced. Only the routed experts are stubbed: their
+control flow depends on data, and they do not touch the cache. The output is merged into FILE, sorted, one model under its id:
 
     {id: {"implementation": ..., "layers": {type: count}, "contexts": {"297": {"sliding_attention/keys": elements, ...}}}}
 
-Elements are summed over layers of one type. Models with layer types whose long prompts take long (LONG_PROMPTS_ARE_SLOW) run, from
-131,072 tokens on, one layer of each type, multiplied by its count, after the short model has given what the full one gives at a small
-context; all others run in full.
-`--measured` takes a recording of another implementation (a list `kv` of contexts with `layer_groups`), and of it only what was measured.
+Elements are summed over layers of one type. Models with layer types whose long prompts take long (LONG_PROMPTS_ARE_SLOW) run,
+from 131,072 tokens on, one layer of each type, multiplied by its count, after the short model has given what the full one gives
+at a small context; all others run in full. `--measured` takes a recording of another implementation (a list `kv` of contexts with
+`layer_groups`), and of it only what was measured.
 
 Needs torch and transformers (recorded with 2.13.0 and 5.23.0); the package itself needs neither.
 """
@@ -30,7 +30,8 @@ from typing import Any
 
 CONTEXTS = (1, 3, 4, 5, 100, 127, 128, 129, 297, 511, 512, 513, 1024, 4096, 131072, 1048576)
 PROBE = 297
-"""Context at which one layer of each type must give what all layers give, and a prompt with two decode steps what a prompt gives."""
+"""Context at which one layer of each type must give what all layers give, and a prompt with two decode steps what a prompt
+gives."""
 ONE_OF_EACH_FROM = 131072
 NOT_PART_OF_AN_ID = re.compile(r"^meta-(?=llama)|-(?:it|hf|text|instruct)(?=-|$)")
 RELABELLED = {"kimi_k2": "deepseek_v3"}
@@ -104,7 +105,9 @@ def tensors(layer: Any) -> Iterator[tuple[str, Any]]:
     import torch
 
     for name, value in vars(layer).items():
-        parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else [("", value)]
+        parts = (
+            value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else [("", value)]
+        )
         for key, part in parts:
             if isinstance(part, torch.Tensor) and name not in NO_STATE:
                 yield f"{name}.{key}" if key != "" else name, part
@@ -152,7 +155,9 @@ def record(path: Path, contexts: list[int]) -> dict[str, Any]:
         if elements(run(model, config, PROBE), types, counts) != found[PROBE]:
             raise SystemExit(f"{path.name}: one layer of each type does not give what all layers give")
         found |= {t: elements(run(model, config, t), types, counts) for t in rest}
-    layers = f"all layers; at {', '.join(f'{t:,}' for t in rest)} one layer of each type, times its count" if rest else "all layers"
+    layers = (
+        f"all layers; at {', '.join(f'{t:,}' for t in rest)} one layer of each type, times its count" if rest else "all layers"
+    )
     return {
         "implementation": f"transformers {transformers.__version__} {name}, torch {torch.__version__.partition('+')[0]}, meta device; {layers}",
         "layers": dict(sorted(counts.items())),
@@ -174,7 +179,9 @@ def measured(path: Path) -> dict[str, Any]:
                 found[f"{group['type']}/{name}"] += len(group["layers"]) * prod(tensor["shape"])
         contexts[str(one["context"])] = {key: found[key] for key in sorted(found) if found[key]}
     return {
-        "implementation": re.sub(r", N=\d+\+\d+", "", runs[0]["method"]), "layers": dict(sorted(layers.items())), "contexts": contexts,
+        "implementation": re.sub(r", N=\d+\+\d+", "", runs[0]["method"]),
+        "layers": dict(sorted(layers.items())),
+        "contexts": contexts,
     }
 
 

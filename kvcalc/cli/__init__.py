@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for plugins of pydantic reads every installed package
 gc.set_threshold(100_000)  # start-up makes many objects that live: collecting among them costs a tenth of a short command
 
 

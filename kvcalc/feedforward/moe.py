@@ -11,19 +11,14 @@ Source    Shazeer et al. 2017, arXiv:1701.06538; DeepSeekMoE, arXiv:2401.06066
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 import kvcalc.router
-from kvcalc.kind import Count, FeedForward, Router, Site, Weight, Width, choice, discover
+from kvcalc.kind import Count, FeedForward, Kinds, OneOf, Router, Site, Weight, Width
 
-ROUTERS: dict[str, type[Router]] = discover(kvcalc.router, Router)
-
-if TYPE_CHECKING:
-    AnyRouter = Router
-else:
-    AnyRouter = choice(ROUTERS)
+ROUTERS = Kinds(kvcalc.router, Router)
 
 
 class MoE(FeedForward):
@@ -31,7 +26,7 @@ class MoE(FeedForward):
     num_experts: Count = Field(description="Routed experts")
     num_experts_per_tok: Count = Field(description="Experts that one token uses")
     moe_intermediate_size: Width = Field(description="Width of an expert [elements]")
-    router: AnyRouter = Field(description="What chooses the experts")
+    router: Annotated[Router, OneOf(ROUTERS)] = Field(description="What chooses the experts")
     gated: bool = Field(True, description="Experts of three matrices (gate, up, down); otherwise two")
     expert_bias: bool = Field(False, description="Biases on every matrix of an expert")
     shared_intermediate_size: Width | None = Field(None, description="Width of all shared experts together [elements]")

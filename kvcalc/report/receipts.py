@@ -1,6 +1,6 @@
 """What `explain`, `list` and `check` print: closed forms, rows, tensors, published figures, sources."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from kvcalc import catalog, verify
@@ -17,12 +17,12 @@ from kvcalc.scenario import Scenario
 from kvcalc.spec import ATTENTION, EMBEDDING, FEEDFORWARD, RESIDUAL, ModelSpec
 from kvcalc.units import significant, tokens
 
-KINDS: dict[str, dict[str, type[Part]]] = {
-    "attention": dict(ATTENTION),
-    "feedforward": dict(FEEDFORWARD),
-    "residual": dict(RESIDUAL),
-    "embedding": dict(EMBEDDING),
-    "router": dict(ROUTERS),
+KINDS: dict[str, Mapping[str, type[Part]]] = {
+    "attention": ATTENTION,
+    "feedforward": FEEDFORWARD,
+    "router": ROUTERS,
+    "residual": RESIDUAL,
+    "embedding": EMBEDDING,
 }
 
 
@@ -63,7 +63,8 @@ def model(spec: ModelSpec, context: int | None, kv_format: str, *, latex: bool =
     book = ledger(spec, Scenario(context=t, kv_format=kv_format))
     forms = (state_form(spec, book.scenario.kv_format), read_form(spec, book.scenario.kv_format), flops_form(spec))
     parts: list[str | Table] = [
-        f"{spec.num_hidden_layers} layers: {attention_words(spec)}; hidden size {spec.hidden_size:,}; released {spec.released}; up to {tokens(spec.max_context)} tokens",
+        f"{spec.num_hidden_layers} layers: {attention_words(spec)}; hidden size {spec.hidden_size:,}; "
+        f"released {spec.released}; up to {tokens(spec.max_context)} tokens",
         "One sequence, one decode step, t tokens of context, state in " + book.scenario.kv_format + " format:",
         _latex_forms(forms, t) if latex else _forms(forms, t),
         _rows(book),

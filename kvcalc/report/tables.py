@@ -145,12 +145,8 @@ def _device_lines(book: Ledger, verdict: Answer) -> str:
             ("energy", f"{significant(verdict.joules_per_token)} J per token at {device.power.value} for the lower bound's time")
         )
     if verdict.usd_per_million_tokens is not None and device.cloud_price is not None:
-        lines.append(
-            (
-                "cost",
-                f"{significant(verdict.usd_per_million_tokens)} USD per million tokens at {device.cloud_price.value} ({device.cloud_price.date})",
-            )
-        )
+        price = f"{device.cloud_price.value} ({device.cloud_price.date})"
+        lines.append(("cost", f"{significant(verdict.usd_per_million_tokens)} USD per million tokens at {price}"))
     return _labelled(lines)
 
 

@@ -1,5 +1,6 @@
 """The only importer of rich: the same document on a terminal."""
 
+from textwrap import wrap
 from typing import Literal, TextIO
 
 from rich import box
@@ -28,17 +29,36 @@ def show(answer: Document | Table, out: TextIO) -> None:
         console.print(Text(f"note: {note}", style="dim"))
 
 
+GAP = 1
+MIN_TEXT_WIDTH = 12
+MIN_HEAD_WIDTH = 6
+
+
 def _table(console: Console, table: Table, *, heading: bool) -> None:
+    """Numbers are never cut: if they do not fit, the table is wider than the terminal. Long texts fold."""
     if heading and table.title:
         console.print(Text(table.title, style="bold"))
-    grid = RichTable(box=box.SIMPLE_HEAD, show_footer=bool(table.footer), show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    grid = RichTable(box=box.SIMPLE_HEAD, show_footer=bool(table.footer), show_edge=False, pad_edge=False, padding=(0, GAP, 0, 0))
+    cells = [*table.body, *table.foot]
     foot = table.foot[0] if table.footer else [""] * len(table.columns)
+    needed = 0
     for place, (column, bottom) in enumerate(zip(table.columns, foot, strict=True)):
-        head = column.head.replace(" [", "\n[") if column.numeric else column.head
+        content = max((len(row[place]) for row in cells), default=0)
+        head = _head(column.head, max(content, MIN_HEAD_WIDTH)) if column.numeric else column.head
+        width = max(content, *(len(line) for line in head.split("\n")))
+        fixed = column.numeric or place == 0
+        needed += GAP + (width if fixed else min(width, MIN_TEXT_WIDTH))
         justify: Literal["left", "right"] = "right" if column.numeric else "left"
         grid.add_column(
-            Text(head), Text(bottom), justify=justify, vertical="top", overflow="fold", no_wrap=column.numeric or place == 0
+            Text(head), Text(bottom), justify=justify, vertical="top", overflow="fold", min_width=width if fixed else None
         )
-    for cells in table.body:
-        grid.add_row(*(Text(cell, style="bold red" if cell == "no" else "") for cell in cells))
-    console.print(grid)
+    for row in table.body:
+        grid.add_row(*(Text(cell, style="bold red" if cell == "no" else "") for cell in row))
+    console.print(grid, width=max(console.width, needed), crop=False, no_wrap=False)
+
+
+def _head(text: str, width: int) -> str:
+    """A head in lines no wider than its column, its unit on a line of its own."""
+    words, _, unit = text.partition(" [")
+    lines = [line.replace("- ", "-") for line in wrap(words.replace("-", "- "), width, break_long_words=False)]
+    return "\n".join([*lines, f"[{unit}"] if unit else lines)
