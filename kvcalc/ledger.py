@@ -8,6 +8,7 @@ writes each slot that survives once and reads it once; its FLOPs are the exact c
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import expm1, log1p
 from typing import NamedTuple
 
 from kvcalc.errors import ScenarioError, did_you_mean
@@ -22,8 +23,10 @@ ACTIVATION_FORMAT = "bf16"
 CORE_MATH = "bf16"
 """Scores and value mixes run in 16 bits, whatever the cache is stored in."""
 GROWTH_TOKENS = 4096
-CERTAIN_TOUCH = 200
-"""Beyond this many expected touches per expert, (1 - k/E)^B is below 1e-80: every expert is read."""
+CERTAIN_TOUCH = 64
+"""Beyond this many expected touches per expert, (1 - k/E)^B is below 1e-27: every expert is read, to the byte."""
+EXACT_POWER = 4096
+"""Up to this many tokens the expectation is an exact fraction; beyond, its float is closer than a byte in 10^15."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +218,8 @@ def expected_distinct(experts: int, chosen: int, tokens: int) -> Fraction:
     """Expected number of distinct experts that `tokens` tokens touch under uniform routing: E (1 - (1 - k/E)^B)."""
     if chosen * tokens > CERTAIN_TOUCH * experts:
         return Fraction(experts)
+    if tokens > EXACT_POWER:
+        return Fraction(-experts * expm1(tokens * log1p(-chosen / experts)))
     return experts * (1 - (1 - Fraction(chosen, experts)) ** tokens)
 
 

@@ -76,6 +76,8 @@ def test_expected_experts_at_the_ends() -> None:
     assert expected_distinct(256, 8, 1) == 8
     assert expected_distinct(256, 8, 10**9) == 256
     assert 255 < expected_distinct(256, 8, 200) < 256
+    assert expected_distinct(4, 4, 10**6) == 4
+    assert float(expected_distinct(65536, 1, 5000)) == pytest.approx(65536 * (1 - (1 - 1 / 65536) ** 5000))
 
 
 def test_batch_scales_state_and_not_dense_weights() -> None:

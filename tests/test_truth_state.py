@@ -69,7 +69,7 @@ def layer_type(part: Attention, *, reuses: bool) -> str:
     )
 
 
-# -- differences of convention: each takes a row and what one layer of kvcalc holds of it, and says what the cache holds ------------
+# -- differences of convention: each takes a row and what one layer of kvcalc holds of it, and says what the cache holds --------
 
 
 def window_without_the_newest(kind: str, row: Row, implementation: str, elements: int, slots: int) -> tuple[int, int]:

@@ -7,7 +7,8 @@ are not counted) and run under torch's FlopCounterMode, which counts mm, addmm, 
 multiply-add, and nothing elementwise. A decode step at context t runs one token on a cache of t - 1; a prompt runs t tokens and
 the head for the last.
 
-    {id: {"implementation": ..., "counted": ..., "routed_experts": ..., "decode": {"100": {"layers.*.self_attn.q_proj": flops, ...}}, "prefill": {...}}}
+    {id: {"implementation": ..., "counted": ..., "routed_experts": ...,
+          "decode": {"100": {"layers.*.self_attn.q_proj": flops, ...}}, "prefill": {...}}}
 
 A module's figure leaves out its children's: `layers.*.self_attn` alone is the scores and value mixes. Layer numbers are summed
 over. The routed experts are counted apart: the experts module of one layer with as many experts as a token uses, full width, real

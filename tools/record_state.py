@@ -142,7 +142,7 @@ def record(path: Path, contexts: list[int]) -> dict[str, Any]:
     types = layer_types(config)
     counts = Counter(types)
     slow = bool(LONG_PROMPTS_ARE_SLOW & set(types))
-    contexts = [t for t in contexts if t <= config.max_position_embeddings]
+    contexts = [t for t in sorted({PROBE, *contexts}) if t <= config.max_position_embeddings]
     model = build(config)
     name = type(model).__name__
     full = [t for t in contexts if not (slow and t >= ONE_OF_EACH_FROM)]
@@ -158,8 +158,9 @@ def record(path: Path, contexts: list[int]) -> dict[str, Any]:
     layers = (
         f"all layers; at {', '.join(f'{t:,}' for t in rest)} one layer of each type, times its count" if rest else "all layers"
     )
+    versions = f"transformers {transformers.__version__} {name}, torch {torch.__version__.partition('+')[0]}"
     return {
-        "implementation": f"transformers {transformers.__version__} {name}, torch {torch.__version__.partition('+')[0]}, meta device; {layers}",
+        "implementation": f"{versions}, meta device; {layers}",
         "layers": dict(sorted(counts.items())),
         "contexts": {str(t): found[t] for t in contexts},
     }

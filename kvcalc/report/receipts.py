@@ -231,6 +231,10 @@ def checked(files: Sequence[tuple[str, str]]) -> tuple[Table, bool]:
 # -- kinds, formats, devices, conventions -------------------------------------------------------------------------------------------
 
 
+HEADING_WIDTH = 10
+"""Columns that a heading takes in a kind's docstring."""
+
+
 def kind(family: str, name: str) -> Document:
     """The file's own words, its fields, and the models that use it."""
     cls = KINDS[family][name]
@@ -240,7 +244,19 @@ def kind(family: str, name: str) -> Document:
         if key != "kind"
     )
     columns = (text_column("field", "field"), text_column("default", "default"), text_column("meaning", "meaning"))
-    return Document(f"{family} kind {name}", (documentation(cls).strip(), Table(columns, fields, title="fields in a spec")))
+    return Document(f"{family} kind {name}", (summary(cls), _headings(cls), Table(columns, fields, title="fields in a spec")))
+
+
+def _headings(cls: type[Part]) -> Table:
+    """Keeps, Formula, Worked ... of a kind's docstring, a row each."""
+    rows: list[dict[str, Cell]] = []
+    for line in documentation(cls).strip().split("\n")[2:]:
+        word, text = line[:HEADING_WIDTH].strip(), line[HEADING_WIDTH:].strip()
+        if word:
+            rows.append({"word": word, "text": text})
+        else:
+            rows[-1]["text"] = f"{rows[-1]['text']} {text}"
+    return Table((text_column("word", "heading"), text_column("text", "what it says")), tuple(rows))
 
 
 def kinds(family: str) -> Table:

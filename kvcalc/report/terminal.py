@@ -41,7 +41,7 @@ def _table(console: Console, table: Table, *, heading: bool) -> None:
     grid = RichTable(box=box.SIMPLE_HEAD, show_footer=bool(table.footer), show_edge=False, pad_edge=False, padding=(0, GAP, 0, 0))
     cells = [*table.body, *table.foot]
     foot = table.foot[0] if table.footer else [""] * len(table.columns)
-    needed = 0
+    needed = -GAP
     for place, (column, bottom) in enumerate(zip(table.columns, foot, strict=True)):
         content = max((len(row[place]) for row in cells), default=0)
         head = _head(column.head, max(content, MIN_HEAD_WIDTH)) if column.numeric else column.head
