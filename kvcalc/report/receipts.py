@@ -206,7 +206,7 @@ def figures(specs: Sequence[ModelSpec]) -> Table:
         text_column("convention", "convention"),
         text_column("source", "source"),
     )
-    return Table(columns, tuple(rows), title="published figures")
+    return Table(columns, tuple(rows), title="published figures", stacked=4)
 
 
 def checked(files: Sequence[tuple[str, str]]) -> tuple[Table, bool]:

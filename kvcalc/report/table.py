@@ -23,13 +23,18 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns and rows of raw values; `footer` rows are sums; notes stand below."""
+    """Columns and rows of raw values; `footer` rows are sums; notes stand below.
+
+    `stacked` asks text writers for a block per row, its first so many cells on one line and each of the others on its own: for rows
+    that end in sentences.
+    """
 
     columns: tuple[Column, ...]
     rows: tuple[dict[str, Cell], ...]
     footer: tuple[dict[str, Cell], ...] = ()
     title: str = ""
     notes: tuple[str, ...] = ()
+    stacked: int = 0
 
     @property
     def heads(self) -> list[str]:
@@ -46,6 +51,15 @@ class Table:
     @property
     def foot(self) -> list[list[str]]:
         return self.texts(self.footer)
+
+    @property
+    def blocks(self) -> list[tuple[str, list[str]]]:
+        """Rows for a stacked table: the first cells in one line, and the others."""
+        heads = self.heads[1 : self.stacked]
+        return [
+            (f"{row[0]}: " + ", ".join(f"{head} {cell}" for head, cell in zip(heads, row[1:], strict=False)), row[self.stacked :])
+            for row in self.body
+        ]
 
     def records(self) -> list[dict[str, Any]]:
         """Rows as flat dictionaries of plain numbers, for JSON and data frames."""

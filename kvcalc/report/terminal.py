@@ -5,6 +5,7 @@ from typing import Literal, TextIO
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -30,6 +31,7 @@ def show(answer: Document | Table, out: TextIO) -> None:
 
 
 GAP = 1
+INDENT = 4
 MIN_TEXT_WIDTH = 12
 MIN_HEAD_WIDTH = 6
 
@@ -38,6 +40,12 @@ def _table(console: Console, table: Table, *, heading: bool) -> None:
     """Numbers are never cut: if they do not fit, the table is wider than the terminal. Long texts fold."""
     if heading and table.title:
         console.print(Text(table.title, style="bold"))
+    if table.stacked:
+        for first, others in table.blocks:
+            console.print(Text(first))
+            for other in others:
+                console.print(Padding(Text(other, style="dim"), (0, 0, 0, INDENT)))
+        return
     grid = RichTable(box=box.SIMPLE_HEAD, show_footer=bool(table.footer), show_edge=False, pad_edge=False, padding=(0, GAP, 0, 0))
     cells = [*table.body, *table.foot]
     foot = table.foot[0] if table.footer else [""] * len(table.columns)

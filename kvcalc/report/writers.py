@@ -46,6 +46,9 @@ def text(answer: Answer) -> str:
 
 
 def _aligned(table: Table, *, heading: bool) -> str:
+    if table.stacked:
+        blocks = [line for first, others in table.blocks for line in (first, *(f"    {other}" for other in others))]
+        return "\n".join(([table.title] if heading and table.title else []) + blocks)
     lines = [table.heads, *table.body, *table.foot]
     widths = [max(len(line[place]) for line in lines) for place in range(len(table.columns))]
 
