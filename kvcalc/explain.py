@@ -19,8 +19,8 @@ CONVENTIONS: tuple[tuple[str, str], ...] = (
     ("integers", "tokens, elements, bytes and FLOPs are exact; only seconds, ratios and expectations are not"),
     (
         "FLOPs",
-        "a multiply-add counts 2; matrix products, convolutions, recurrences and the weighted sums of indexers and hyper-connections count, "
-        "softmax, norms, gates and rotary embeddings do not; "
+        "a multiply-add counts 2; matrix products, convolutions, recurrences and the weighted sums of indexers and hyper-connections "
+        "count, softmax, norms, gates and rotary embeddings do not; "
         "prefill is causal: the sum of count(x), not t squared",
     ),
     (

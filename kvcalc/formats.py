@@ -6,8 +6,11 @@ of a row, (128, 128) one for a tile of a matrix. A packed format stores whole bl
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from kvcalc.errors import ScenarioError, UnknownName, did_you_mean
+from pydantic import AfterValidator
+
+from kvcalc.errors import KvcalcError, ScenarioError, UnknownName, did_you_mean
 
 BITS_PER_BYTE = 8
 
@@ -124,3 +127,14 @@ def get_format(name: str) -> Format:
     if key not in FORMATS:
         raise UnknownName(f"unknown format {name!r}", did_you_mean(key, FORMATS) or "see `kvcalc list formats`")
     return FORMATS[key]
+
+
+def _known_format(name: str) -> str:
+    try:
+        return get_format(name).name
+    except KvcalcError as error:
+        raise ValueError(error.message + (f"; {error.hint}" if error.hint else "")) from None
+
+
+FormatName = Annotated[str, AfterValidator(_known_format)]
+"""A format's name in a spec."""

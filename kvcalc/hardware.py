@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from kvcalc.errors import KvcalcError
-from kvcalc.kind import Record
+from kvcalc.kind import Name, Record
 from kvcalc.units import BYTES, BYTES_PER_S, OPS_PER_S, USD, USD_PER_HOUR, WATTS, parse_quantity
 
 Arithmetic = Literal["fp32", "tf32", "bf16", "fp16", "fp8", "fp4", "int8", "int4"]
@@ -41,7 +41,7 @@ class Sourced(Record):
 class Device(Record):
     """One device. Peaks are dense and accumulate in fp32 (int32 for integers)."""
 
-    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
+    id: Name
     name: str
     vendor: str
     device_class: Literal["datacenter-gpu", "workstation-gpu", "consumer-gpu", "phone-soc-npu"] = Field(alias="class")

@@ -29,6 +29,7 @@ Use = Literal["matmul", "conv", "vector", "lookup", "table"]
 Width = Annotated[int, Field(gt=0, le=1 << 20)]
 Count = Annotated[int, Field(gt=0, le=1 << 16)]
 TableRows = Annotated[int, Field(gt=0, le=1 << 36)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
 Tokens = Annotated[int, Field(gt=0, le=1 << 40)]
 
 

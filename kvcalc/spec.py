@@ -8,24 +8,24 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, create_model, field_validator, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
 import kvcalc.attention
 import kvcalc.embedding
 import kvcalc.feedforward
 import kvcalc.residual
-from kvcalc.errors import KvcalcError, did_you_mean
-from kvcalc.formats import FORMATS, Format, get_format
+from kvcalc.errors import did_you_mean
+from kvcalc.formats import FORMATS, Format, FormatName
 from kvcalc.kind import (
     Attention,
     Count,
     EmbeddingPart,
     FeedForward,
     Kinds,
+    Name,
     OneOf,
     Record,
     Residual,
@@ -40,6 +40,7 @@ from kvcalc.kind import (
     Work,
     kind_of,
 )
+from kvcalc.published import Check
 
 ATTENTION = Kinds(kvcalc.attention, Attention)
 FEEDFORWARD = Kinds(kvcalc.feedforward, FeedForward)
@@ -88,15 +89,6 @@ else:
     )
 
 
-def _known_format(name: str) -> str:
-    try:
-        return get_format(name).name
-    except KvcalcError as error:
-        raise ValueError(error.message + (f"; {error.hint}" if error.hint else "")) from None
-
-
-FormatName = Annotated[str, AfterValidator(_known_format)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
 _STEP = re.compile(r"(?:(?P<count>[1-9][0-9]{0,4}) )?(?P<name>[a-z0-9][a-z0-9._-]*)")
 
 
@@ -171,72 +163,6 @@ class Storage(Record):
     math: dict[str, Literal["bf16", "fp8", "fp4", "int8", "tf32"]] = Field(
         default_factory=dict, description="By piece: the arithmetic of its products where it is not the weight format's own"
     )
-
-
-class Versus(Record):
-    """The other side of a ratio: a model under its own convention, or a published number in base units."""
-
-    model: Name | None = None
-    value: Annotated[int, Field(gt=0)] | None = None
-    context: Tokens | None = Field(None, description="Not given: the check's")
-    format: FormatName | None = Field(None, description="Not given: the check's")
-    rows: list[str] | None = Field(None, description="Not given: the check's")
-    set: dict[str, int | bool | str] = Field(default_factory=dict)
-    inverse: bool = Field(False, description="How many times smaller this model is, instead of larger")
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> "Versus":
-        if (self.model is None) == (self.value is None):
-            raise ValueError("a ratio is against a model or a value, one of the two")
-        return self
-
-
-class Check(Record):
-    """A published figure: what it says, under which convention, and where. Evaluated by `kvcalc.verify`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
-
-    what: Literal[
-        "parameters",
-        "active_parameters",
-        "weight_bytes",
-        "state_bytes",
-        "state_bytes_per_token",
-        "attention_flops",
-        "flops",
-        "fp8_equivalent_flops",
-        "prefill_active_parameters",
-        "sharing_saves_bytes",
-        "heads_per_kv_head",
-    ]
-    equals: Decimal | int = Field(description="The published figure, as printed")
-    unit: Literal["", "B", "KB", "KiB", "MB", "MiB", "GB", "GiB", "M", "billion", "T", "%", "x"] = ""
-    source: str
-    convention: str = Field(description="How the source counts, in one sentence")
-    context: Tokens | None = None
-    batch: Count = 1
-    format: FormatName | None = Field(None, description="Format of kv and index rows; not given: native")
-    weight_format: FormatName | None = None
-    formats: dict[str, FormatName] = Field(default_factory=dict, description="Format of single rows")
-    rows: list[str] | None = Field(None, description="Only these rows")
-    groups: list[str] | None = Field(None, description="Only the attention of these names")
-    include: list[str] = Field(default_factory=list, description="Pieces outside the plain decode")
-    ignore: list[Literal["window", "sharing"]] = Field(default_factory=list, description="Tricks that the source does not honour")
-    set: dict[str, int | bool | str] = Field(default_factory=dict, description="Spec fields as the source takes them")
-    versus: Versus | None = None
-    times: Decimal | int = Field(1, description="A factor that the source applies (overhead)")
-    plus: int = Field(0, description="What the source adds (in base units)")
-    within: Decimal | None = Field(
-        None, description="Relative tolerance where the source rounds by hand; not given: the printed digits"
-    )
-    agrees: bool = True
-    because: str | None = Field(None, description="Why it differs, or what is not known")
-
-    @model_validator(mode="after")
-    def _explained(self) -> "Check":
-        if not self.agrees and not self.because:
-            raise ValueError("a check that does not agree needs `because`")
-        return self
 
 
 @dataclass(frozen=True, slots=True)

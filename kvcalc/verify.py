@@ -12,9 +12,10 @@ from typing import Any
 from kvcalc.errors import SpecError
 from kvcalc.kind import Row
 from kvcalc.ledger import ledger, row_format, state_terms, total
+from kvcalc.published import Check, Versus
 from kvcalc.scenario import NATIVE, Scenario
 from kvcalc.slots import EVERY, Window
-from kvcalc.spec import Block, Check, ModelSpec, Versus
+from kvcalc.spec import Block, ModelSpec
 from kvcalc.units import BILLION, GB, GIB, KIB, MIB, MILLION
 
 UNITS: dict[str, Fraction] = {
