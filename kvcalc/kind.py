@@ -14,7 +14,6 @@ import importlib
 import pkgutil
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
@@ -43,8 +42,7 @@ class Site(NamedTuple):
     """This layer reads the rows of another layer and keeps none of the reusable ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """State kept between steps by one layer, for one sequence.
 
     Args:
@@ -66,16 +64,15 @@ class Row:
     piece: str = "attention"
 
 
-@dataclass(frozen=True, slots=True)
-class Weight:
-    """One tensor (or `count` equal ones) of one layer.
+class Weight(NamedTuple):
+    """One tensor (or `copies` equal ones) of one layer.
 
     Args:
         shape: (rows, columns); a vector is (1, n). Columns are the dimension that runs through memory.
         use: matmul: read once per step, 2 FLOPs per element and token; conv: the same, but never re-quantised; vector: read, no
             product counted; lookup: a table of which `chosen` rows are read per token; table: the same for integers that are no
             parameters (bytes only).
-        chosen: of `count` equal tensors, those one token uses (experts); for a lookup, the rows one token reads. None: all.
+        chosen: of `copies` equal tensors, those one token uses (experts); for a lookup, the rows one token reads. None: all.
         runs: law whose `written` says how often it is applied in t tokens.
         last: in a prefill, only the last so many tokens run it (1 for the head); None: as its layer does.
         every_token: in a prefill all tokens run it, whatever its layer does (the producer of another half's KV).
@@ -86,7 +83,7 @@ class Weight:
     piece: str
     shape: tuple[int, int]
     use: Use = "matmul"
-    count: int = 1
+    copies: int = 1
     chosen: int | None = None
     runs: Law = EVERY
     last: int | None = None
@@ -94,8 +91,7 @@ class Weight:
     buffer: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """FLOPs of one layer and sequence that no weight explains: `flops` for each slot that `read` counts.
 
     Args:
@@ -113,8 +109,7 @@ class Work:
     operand: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(NamedTuple):
     """Traffic of activations that a step cannot keep on the chip: elements read and written for each token and layer."""
 
     name: str
@@ -181,9 +176,9 @@ class EmbeddingPart(Part):
         yield from ()
 
 
-def vector(name: str, piece: str, width: int, count: int = 1, *, buffer: bool = False) -> Weight:
+def vector(name: str, piece: str, width: int, copies: int = 1, *, buffer: bool = False) -> Weight:
     """A norm, a bias, a scale: read with the layer, no product counted."""
-    return Weight(name, piece, (1, width), "vector", count=count, buffer=buffer)
+    return Weight(name, piece, (1, width), "vector", copies=copies, buffer=buffer)
 
 
 def kind_of(part: Part) -> str:

@@ -29,8 +29,7 @@ EXACT_POWER = 4096
 """Up to this many tokens the expectation is an exact fraction; beyond, its float is closer than a byte in 10^15."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One line of the ledger: one row, tensor or product of one group of equal layers."""
 
     piece: str
@@ -168,7 +167,7 @@ def _weight_entry(model: ModelSpec, scenario: Scenario, block: Block, weight: We
     stored = weight_format(model, scenario, weight)
     rows, columns = weight.shape
     one = stored.bytes(rows, columns, f"{block.label}.{weight.name}")
-    copies = block.layers * weight.count
+    copies = block.layers * weight.copies
     parameters = 0 if weight.use == "table" or weight.buffer else copies * rows * columns
     tokens = scenario.batch * _tokens_run(scenario, block, weight)
     held_only = block.held_only or tokens == 0
@@ -202,7 +201,7 @@ def _active(weight: Weight) -> int:
     rows, columns = weight.shape
     if weight.use in ("lookup", "table"):
         return (weight.chosen or 1) * columns
-    return (weight.count if weight.chosen is None else weight.chosen) * rows * columns
+    return (weight.copies if weight.chosen is None else weight.chosen) * rows * columns
 
 
 def _weight_read(block: Block, weight: Weight, one: int, stored: Format, tokens: int) -> int:
@@ -210,8 +209,8 @@ def _weight_read(block: Block, weight: Weight, one: int, stored: Format, tokens:
         rows = min((weight.chosen or 1) * tokens, weight.shape[0])
         return block.layers * rows * stored.bytes(1, weight.shape[1], weight.name)
     if weight.chosen is None:
-        return block.layers * weight.count * one
-    return round_half_up(block.layers * one * expected_distinct(weight.count, weight.chosen, tokens))
+        return block.layers * weight.copies * one
+    return round_half_up(block.layers * one * expected_distinct(weight.copies, weight.chosen, tokens))
 
 
 def expected_distinct(experts: int, chosen: int, tokens: int) -> Fraction:
@@ -268,8 +267,7 @@ def _row_entry(model: ModelSpec, scenario: Scenario, block: Block, row: Row) -> 
     )
 
 
-@dataclass(frozen=True, slots=True)
-class StateTerm:
+class StateTerm(NamedTuple):
     """One addend of a model's state: bytes_per_slot x law(t), for one sequence and all layers."""
 
     law: Law

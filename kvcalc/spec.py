@@ -6,10 +6,9 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, create_model, field_validator, model_validator
 
@@ -165,19 +164,17 @@ class Storage(Record):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class LayerPlan:
+class LayerPlan(NamedTuple):
     """One layer: its place, its kinds, and the layer whose rows it reads."""
 
-    index: int
+    place: int
     attention: str
     feedforward: str
     reuses: int | None
     replay: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """`layers` equal layers of one part, and what one of them holds and does."""
 
     label: str
@@ -263,7 +260,7 @@ class ModelSpec(Record):
 
     def _sharing_is_sound(self, plan: list[LayerPlan]) -> None:
         for layer in plan:
-            here = f"layers: layer {layer.index} ({layer.attention})"
+            here = f"layers: layer {layer.place} ({layer.attention})"
             borrowed = [row for row in self._rows(layer) if not row.owned]
             if layer.reuses is None:
                 if borrowed:
@@ -271,7 +268,7 @@ class ModelSpec(Record):
                 continue
             if not borrowed:
                 raise ValueError(f"{here} has no rows that it could reuse")
-            if layer.reuses >= layer.index:
+            if layer.reuses >= layer.place:
                 raise ValueError(f"{here} reuses layer {layer.reuses}, which does not stand before it")
             owned = {row.name: row for row in self._rows(plan[layer.reuses]) if row.owned}
             for row in borrowed:
@@ -365,10 +362,10 @@ class ModelSpec(Record):
 
     def _draft_blocks(self, draft: Draft) -> Iterator[Block]:
         for block in self._blocks(list(self._plan(draft.layers))):
-            weights = tuple(_renamed(weight, f"draft:{weight.piece}") for weight in block.weights)
-            rows = tuple(_repriced(row, f"draft:{row.piece}") for row in block.rows)
+            weights = tuple(weight._replace(piece=f"draft:{weight.piece}") for weight in block.weights)
+            rows = tuple(row._replace(piece=f"draft:{row.piece}") for row in block.rows)
             yield Block(f"draft {block.label}", block.kind, block.layers, rows, weights, (), (), held_only=True)
-        extra = tuple(Weight(w.name, f"draft:{w.name}", (w.shape[0], w.shape[1]), count=w.count) for w in draft.weights)
+        extra = tuple(Weight(w.name, f"draft:{w.name}", (w.shape[0], w.shape[1]), copies=w.count) for w in draft.weights)
         yield Block("draft", "draft", 1, (), extra, (), (), held_only=True)
 
     def weight_format(self, weight: Weight) -> Format:
@@ -398,25 +395,6 @@ class ModelSpec(Record):
     def row_format(self, row: Row) -> Format:
         """The format in which the release or its reference engine keeps a row."""
         return FORMATS[self.storage.state.get(row.name, DEFAULT_STATE_FORMAT[row.role])]
-
-
-def _renamed(weight: Weight, piece: str) -> Weight:
-    return Weight(
-        weight.name,
-        piece,
-        weight.shape,
-        weight.use,
-        weight.count,
-        weight.chosen,
-        weight.runs,
-        weight.last,
-        weight.every_token,
-        weight.buffer,
-    )
-
-
-def _repriced(row: Row, piece: str) -> Row:
-    return Row(row.name, row.role, row.elements, row.held, row.read, row.owned, row.reusable, piece)
 
 
 def _unknown(where: str, what: str, name: str, known: Iterable[str]) -> str:

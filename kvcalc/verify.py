@@ -182,6 +182,6 @@ def _prefill_active(model: ModelSpec) -> Fraction:
     for block in model.blocks:
         for weight in block.weights:
             if weight.use == "matmul" and weight.last is None and (block.replay is None or weight.every_token):
-                chosen = weight.count if weight.chosen is None else weight.chosen
+                chosen = weight.copies if weight.chosen is None else weight.chosen
                 active += block.layers * chosen * weight.shape[0] * weight.shape[1]
     return Fraction(active)

@@ -67,7 +67,7 @@ class CCA(Attention):
         yield Weight("o_proj", "attention", (d, query))
         yield Weight("conv_depthwise", "cca_convs", (self.channels, self.cca_time0), "conv")
         yield Weight("conv_per_head", "cca_convs", (self.channels, self.head_dim * self.cca_time1), "conv")
-        yield vector("conv_bias", "cca_convs", self.channels, count=2)
+        yield vector("conv_bias", "cca_convs", self.channels, copies=2)
         yield vector("k_temperature", "norms", self.num_key_value_heads)
 
     def work(self, site: Site) -> Iterator[Work]:

@@ -49,7 +49,7 @@ class DSA(Attention):
         )
         yield from indexer_queries(site.hidden_size, self.q_lora_rank, self.index_n_heads, self.index_head_dim)
         yield Weight("index_k_proj", "indexer", (self.index_head_dim, site.hidden_size))
-        yield vector("index_k_norm", "indexer", self.index_head_dim, count=2)
+        yield vector("index_k_norm", "indexer", self.index_head_dim, copies=2)
 
     def work(self, site: Site) -> Iterator[Work]:
         chosen, heads = Top(self.index_topk, EVERY), self.num_attention_heads

@@ -25,8 +25,8 @@ class MLP(FeedForward):
 
     def weights(self, site: Site) -> Iterator[Weight]:
         into = 2 if self.gated else 1
-        yield Weight("up_proj", "dense_mlp", (self.intermediate_size, site.hidden_size), count=into)
+        yield Weight("up_proj", "dense_mlp", (self.intermediate_size, site.hidden_size), copies=into)
         yield Weight("down_proj", "dense_mlp", (site.hidden_size, self.intermediate_size))
         if self.mlp_bias:
-            yield vector("up_bias", "dense_mlp", self.intermediate_size, count=into)
+            yield vector("up_bias", "dense_mlp", self.intermediate_size, copies=into)
             yield vector("down_bias", "dense_mlp", site.hidden_size)

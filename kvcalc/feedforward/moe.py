@@ -44,17 +44,17 @@ class MoE(FeedForward):
     def weights(self, site: Site) -> Iterator[Weight]:
         d, width, into = site.hidden_size, self.moe_intermediate_size, 2 if self.gated else 1
         experts, chosen = self.num_experts, self.num_experts_per_tok
-        yield Weight("expert_up", "routed_experts", (width, d), count=into * experts, chosen=into * chosen)
-        yield Weight("expert_down", "routed_experts", (d, width), count=experts, chosen=chosen)
+        yield Weight("expert_up", "routed_experts", (width, d), copies=into * experts, chosen=into * chosen)
+        yield Weight("expert_down", "routed_experts", (d, width), copies=experts, chosen=chosen)
         if self.expert_bias:
-            yield Weight("expert_up_bias", "routed_experts", (1, width), "vector", count=into * experts, chosen=into * chosen)
-            yield Weight("expert_down_bias", "routed_experts", (1, d), "vector", count=experts, chosen=chosen)
+            yield Weight("expert_up_bias", "routed_experts", (1, width), "vector", copies=into * experts, chosen=into * chosen)
+            yield Weight("expert_down_bias", "routed_experts", (1, d), "vector", copies=experts, chosen=chosen)
         yield from self.router.routing(site, experts, chosen)
         if self.shared_intermediate_size is not None:
-            yield Weight("shared_up", "shared_experts", (self.shared_intermediate_size, d), count=into)
+            yield Weight("shared_up", "shared_experts", (self.shared_intermediate_size, d), copies=into)
             yield Weight("shared_down", "shared_experts", (d, self.shared_intermediate_size))
         if self.shared_expert_gate:
             yield Weight("shared_gate", "shared_experts", (1, d))
         if self.dense_intermediate_size is not None:
-            yield Weight("up_proj", "dense_mlp", (self.dense_intermediate_size, d), count=2)
+            yield Weight("up_proj", "dense_mlp", (self.dense_intermediate_size, d), copies=2)
             yield Weight("down_proj", "dense_mlp", (d, self.dense_intermediate_size))

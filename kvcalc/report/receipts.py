@@ -144,8 +144,8 @@ def _tensors(book: Ledger) -> Table:
                 for e in book.entries
                 if (e.group, e.name, e.piece, e.layers) == (block.label, weight.name, weight.piece, block.layers) and not e.role
             )
-            copies = f" x {weight.count:,}" if weight.count > 1 else ""
-            chosen = f" ({weight.chosen:,} used)" if weight.chosen is not None and weight.chosen != weight.count else ""
+            copies = f" x {weight.copies:,}" if weight.copies > 1 else ""
+            chosen = f" ({weight.chosen:,} used)" if weight.chosen is not None and weight.chosen != weight.copies else ""
             rows.append(
                 {
                     "piece": weight.piece,

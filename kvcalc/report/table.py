@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from kvcalc.units import cell, decimal_prefix, decimal_scale, gib, seconds_unit, significant
 
@@ -11,8 +11,7 @@ Cell = str | int | float | bool | Fraction | None
 UNKNOWN = "-"
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """A column: a key for programs, a head with its unit for people, and how a raw value becomes text."""
 
     key: str

@@ -31,10 +31,10 @@ class HyperConnections(Residual):
 
     def weights(self, site: Site) -> Iterator[Weight]:
         n, d = self.hc_mult, site.hidden_size
-        yield vector("layer_norms", "norms", d, count=NORMS_PER_LAYER)
-        yield Weight("hc_coefficients", "mhc", (n * (n + 2), n * d), count=SITES_PER_LAYER)
-        yield vector("hc_base", "mhc", n * (n + 2), count=SITES_PER_LAYER)
-        yield vector("hc_scale", "mhc", 3, count=SITES_PER_LAYER)
+        yield vector("layer_norms", "norms", d, copies=NORMS_PER_LAYER)
+        yield Weight("hc_coefficients", "mhc", (n * (n + 2), n * d), copies=SITES_PER_LAYER)
+        yield vector("hc_base", "mhc", n * (n + 2), copies=SITES_PER_LAYER)
+        yield vector("hc_scale", "mhc", 3, copies=SITES_PER_LAYER)
 
     def model_weights(self, site: Site) -> Iterator[Weight]:
         n, d = self.hc_mult, site.hidden_size

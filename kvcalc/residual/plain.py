@@ -24,7 +24,7 @@ class PlainResidual(Residual):
 
     def weights(self, site: Site) -> Iterator[Weight]:
         if self.norms_per_layer:
-            yield vector("layer_norms", "norms", site.hidden_size, count=self.norms_per_layer * (1 + self.norm_bias))
+            yield vector("layer_norms", "norms", site.hidden_size, copies=self.norms_per_layer * (1 + self.norm_bias))
 
     def model_weights(self, site: Site) -> Iterator[Weight]:
-        yield vector("final_norm", "norms", site.hidden_size, count=1 + self.norm_bias)
+        yield vector("final_norm", "norms", site.hidden_size, copies=1 + self.norm_bias)

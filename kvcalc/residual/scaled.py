@@ -23,9 +23,9 @@ class ScaledResidual(Residual):
     kind: Literal["scaled"]
 
     def weights(self, site: Site) -> Iterator[Weight]:
-        yield vector("layer_norms", "norms", site.hidden_size, count=NORMS_PER_LAYER)
-        yield vector("residual_scales", "residual_scaling", site.hidden_size, count=SCALED_SUMS_PER_LAYER * VECTORS_PER_SUM)
+        yield vector("layer_norms", "norms", site.hidden_size, copies=NORMS_PER_LAYER)
+        yield vector("residual_scales", "residual_scaling", site.hidden_size, copies=SCALED_SUMS_PER_LAYER * VECTORS_PER_SUM)
 
     def model_weights(self, site: Site) -> Iterator[Weight]:
         yield vector("final_norm", "norms", site.hidden_size)
-        yield vector("input_scales", "residual_scaling", site.hidden_size, count=2)
+        yield vector("input_scales", "residual_scaling", site.hidden_size, copies=2)

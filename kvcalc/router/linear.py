@@ -33,7 +33,7 @@ class LinearRouter(Router):
             yield vector("router_bias", "router", num_experts)
         if self.correction_bias is not None:
             yield vector(
-                "correction_bias", "router", num_experts, count=self.correction_biases, buffer=self.correction_bias == "buffer"
+                "correction_bias", "router", num_experts, copies=self.correction_biases, buffer=self.correction_bias == "buffer"
             )
         if self.scales:
             yield vector("input_scale", "router", site.hidden_size)

@@ -28,8 +28,8 @@ class MLPRouter(Router):
         yield Weight("router_down_proj", "router", (r, site.hidden_size))
         yield vector("router_down_bias", "router", r)
         yield vector("router_norm", "router", r)
-        yield Weight("router_hidden", "router", (r, r), count=2)
-        yield vector("router_hidden_bias", "router", r, count=2)
+        yield Weight("router_hidden", "router", (r, r), copies=2)
+        yield vector("router_hidden_bias", "router", r, copies=2)
         yield Weight("router_out_proj", "router", (num_experts + self.skip_expert, r))
         if self.states_scale:
             yield vector("router_states_scale", "router", r)
