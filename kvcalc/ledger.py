@@ -275,12 +275,15 @@ class StateTerm(NamedTuple):
 
 
 def state_terms(
-    model: ModelSpec, kv_format: str = NATIVE, wanted: Callable[[Block, Row], bool] = lambda block, row: True
+    model: ModelSpec,
+    kv_format: str = NATIVE,
+    wanted: Callable[[Block, Row], bool] = lambda block, row: True,
+    include: tuple[str, ...] = (),
 ) -> tuple[StateTerm, ...]:
     """The state of one sequence as a sum of laws of t, equal laws merged: the closed form that `explain` prints."""
-    scenario = Scenario(kv_format=kv_format)
+    scenario = Scenario(kv_format=kv_format, include=include)
     terms: dict[Law, int] = {}
-    for block in model.blocks:
+    for block in _blocks(model, scenario):
         for row in block.rows:
             if row.owned and wanted(block, row):
                 slot = row_format(model, scenario, row).bytes(1, row.elements, f"{block.label}.{row.name}")
@@ -295,7 +298,7 @@ def state_bytes(terms: Iterable[StateTerm], t: int) -> int:
 
 def growth(model: ModelSpec, scenario: Scenario) -> Fraction:
     """Bytes that one more token adds to one sequence, averaged over the last 4,096 tokens."""
-    terms = state_terms(model, scenario.kv_format)
+    terms = state_terms(model, scenario.kv_format, include=scenario.include)
     span = min(GROWTH_TOKENS, scenario.context)
     return Fraction(state_bytes(terms, scenario.context) - state_bytes(terms, scenario.context - span), span)
 

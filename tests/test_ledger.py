@@ -115,3 +115,21 @@ def test_weight_format_leaves_vectors_alone() -> None:
 
 def test_beyond_the_models_context_is_said() -> None:
     assert any("beyond" in note for note in ledger(load_model("gpt2-large"), Scenario(context=4096)).notes)
+
+
+def test_growth_counts_what_is_included() -> None:
+    model = load_model("deepseek-v4-flash-0731")
+    alone, drafted = (ledger(model, Scenario(context=100, include=include)) for include in ((), ("draft",)))
+    assert (drafted.state_bytes_per_token - alone.state_bytes_per_token) == 3 * 584
+    assert drafted.totals.state_bytes - alone.totals.state_bytes == 3 * 584 * 100
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_growth_is_the_average_of_the_last_4096_tokens(name: str) -> None:
+    model = load_model(name)
+    for context in (1, 100, 4096, 5000, 131072):
+        span = min(4096, context)
+        now = ledger(model, Scenario(context=context)).totals.state_bytes
+        before = ledger(model, Scenario(context=context - span)).totals.state_bytes if context > span else 0
+        fixed = sum(term.bytes_per_slot * term.law.count(0) for term in state_terms(model)) if context == span else 0
+        assert ledger(model, Scenario(context=context)).state_bytes_per_token == (2 * (now - before - fixed) + span) // (2 * span)
