@@ -26,7 +26,7 @@ SEARCH_PATH = "KVCALC_PATH"
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
-_DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]+)?|[-+]?(?:0|[1-9][0-9]*)[eE][-+]?[0-9]+")
+_DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]{1,2})?|[-+]?(?:0|[1-9][0-9]*)[eE][-+]?[0-9]{1,2}")
 _CONSTANTS = {"true": True, "false": False, "null": None, "~": None, "": None}
 _MAX_DIGITS = 40
 
@@ -71,7 +71,7 @@ def _resolve(name: str, folder: str, what: str) -> Path:
         "/" in name
         or os.sep in name
         or name.endswith((".yaml", ".yml", ".json"))
-        or (name and name not in _ids(folder) and Path(name).exists())
+        or (name not in _ids(folder) and _is_there(name))
     ):
         return Path(name)
     known = _ids(folder)
@@ -87,6 +87,13 @@ def _resolve(name: str, folder: str, what: str) -> Path:
     raise UnknownName(
         f"unknown {what} {shown!r}", did_you_mean(name, known) or f"see `kvcalc list {listing}`, or give a path to a YAML file"
     )
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return bool(name) and Path(name).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def load_model(name: str) -> ModelSpec:
@@ -127,13 +134,11 @@ def load_devices(text: str) -> tuple[int, Device]:
     return int(match[1]), load_device(match[2])
 
 
-def check_file(path: str) -> str:
-    """Load a spec or device file, whichever its keys say, and return 'model ID' or 'device ID'. Raises SpecError."""
+def check_file(path: str) -> ModelSpec | Device:
+    """Load a spec or device file, whichever its keys say. Raises SpecError."""
     document = read_yaml(Path(path))
-    is_device = isinstance(document.data, dict) and "bandwidth" in document.data
-    if is_device:
-        return f"device {_validate(document, Device).id}"
-    return f"model {_validate(document, ModelSpec).id}"
+    is_device = isinstance(document.data, dict) and bool({"bandwidth", "memory", "vendor"} & document.data.keys())
+    return _validate(document, Device) if is_device else _validate(document, ModelSpec)
 
 
 def _validated(file: Path, cls: type[_T]) -> _T:

@@ -6,9 +6,9 @@ A closed form is a sum of coefficient x law(t): state bytes, state reads of a de
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kvcalc.ledger import ledger, row_format, state_terms
+from kvcalc.ledger import PRODUCT_USES, active_elements, row_format, state_terms
 from kvcalc.scenario import Scenario
-from kvcalc.slots import Fixed, Law
+from kvcalc.slots import Closing, EveryNth, Fixed, Law
 from kvcalc.spec import ModelSpec
 
 CONVENTIONS: tuple[tuple[str, str], ...] = (
@@ -46,6 +46,11 @@ CONVENTIONS: tuple[tuple[str, str], ...] = (
         "integer tables are bytes, not parameters",
     ),
     ("batch", "weights are read once per step; of E experts with k chosen, B tokens touch E(1 - (1 - k/E)^B) in expectation"),
+    (
+        "arithmetic",
+        "products run in the arithmetic of the weight's format (fp8, fp4, int8; int4 and ggml formats in 16 bits, fp32 in tf32), "
+        "scores and value mixes in 16 bits, indexers in their keys' format; what a device has not, in the next that it has",
+    ),
     ("sharing", "a layer that reuses another's rows keeps none and reads them all"),
     (
         "prefill traffic",
@@ -133,6 +138,16 @@ def read_form(model: ModelSpec, kv_format: str) -> ClosedForm:
 
 def flops_form(model: ModelSpec) -> ClosedForm:
     """FLOPs of one decode step of one sequence: a constant from the weights, the rest from scores, mixes and indexers."""
-    constant = sum(entry.flops for entry in ledger(model, Scenario(context=1)).entries if entry.parameters)
     products = [(block.layers * work.flops, work.read) for block in model.blocks for work in block.work]
-    return ClosedForm("work", "FLOPs", _ordered([*products, (constant, Fixed(1))]))
+    tensors = [
+        (2 * block.layers * active_elements(weight), _when(weight.runs))
+        for block in model.blocks
+        for weight in block.weights
+        if weight.use in PRODUCT_USES
+    ]
+    return ClosedForm("work", "FLOPs", _ordered([*products, *tensors]))
+
+
+def _when(runs: Law) -> Law:
+    """How often one decode step runs a tensor: every time, or once for each block that closes."""
+    return Closing(runs.m, 1) if isinstance(runs, EveryNth) and runs.m > 1 else Fixed(1)

@@ -67,6 +67,8 @@ class Device(Record):
                 parse_quantity(value.value, units, what)
         except KvcalcError as error:
             raise ValueError(error.message + (f"; {error.hint}" if error.hint else "")) from None
+        if self.memory_bytes < 1 or self.usable_bytes == 0:
+            raise ValueError("memory must be at least one byte")
         if self.usable_bytes is not None and self.usable_bytes > self.memory_bytes:
             raise ValueError("usable_memory is more than memory")
         return self

@@ -22,6 +22,7 @@ from kvcalc.units import round_half_up
 ACTIVATION_FORMAT = "bf16"
 CORE_MATH = "bf16"
 """Scores and value mixes run in 16 bits, whatever the cache is stored in."""
+PRODUCT_USES = ("matmul", "conv")
 GROWTH_TOKENS = 4096
 CERTAIN_TOUCH = 64
 """Beyond this many expected touches per expert, (1 - k/E)^B is below 1e-27: every expert is read, to the byte."""
@@ -180,10 +181,10 @@ def _weight_entry(model: ModelSpec, scenario: Scenario, block: Block, weight: We
         format=stored.name,
         math=_weight_math(model, scenario, weight, stored),
         parameters=parameters,
-        active_parameters=0 if parameters == 0 or block.held_only else block.layers * _active(weight),
+        active_parameters=0 if parameters == 0 or block.held_only else block.layers * active_elements(weight),
         weight_bytes=copies * one,
         read_bytes=0 if held_only else _weight_read(block, weight, one, stored, tokens),
-        flops=0 if held_only or weight.use not in ("matmul", "conv") else 2 * tokens * block.layers * _active(weight),
+        flops=0 if held_only or weight.use not in PRODUCT_USES else 2 * tokens * block.layers * active_elements(weight),
     )
 
 
@@ -196,7 +197,7 @@ def _tokens_run(scenario: Scenario, block: Block, weight: Weight) -> int:
     return runs.written(t) - runs.written(t - min(last, t)) if last is not None else runs.written(t)
 
 
-def _active(weight: Weight) -> int:
+def active_elements(weight: Weight) -> int:
     """Elements of one layer that one token uses."""
     rows, columns = weight.shape
     if weight.use in ("lookup", "table"):
@@ -223,7 +224,7 @@ def expected_distinct(experts: int, chosen: int, tokens: int) -> Fraction:
 
 
 def _weight_math(model: ModelSpec, scenario: Scenario, weight: Weight, stored: Format) -> str:
-    if weight.use not in ("matmul", "conv"):
+    if weight.use not in PRODUCT_USES:
         return ""
     if scenario.weight_format == NATIVE and weight.piece in model.storage.math:
         return model.storage.math[weight.piece]

@@ -121,7 +121,7 @@ def _notes(ledger: Ledger, device: Device, count: int, usable: int | None) -> It
         elif rate[0] != math:
             pieces = dict.fromkeys(entry.piece for entry in entries if entry.flops)
             yield f"{device.id} has no {math} arithmetic: {', '.join(pieces)} computed in {rate[0]}"
-    if usable is None:
+    if usable is None and ledger.totals.weight_bytes + ledger.totals.state_bytes <= device.memory_bytes * count:
         yield f"{device.id}: what a program may use of {device.memory.value} is not published, so a fit cannot be promised"
     if count > 1:
         yield f"{count} devices: perfectly split, no time on the links; a bound, not a plan"

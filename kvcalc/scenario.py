@@ -42,7 +42,10 @@ class Scenario:
         for field in ("kv_format", "weight_format"):
             name = getattr(self, field)
             if name != NATIVE:
-                object.__setattr__(self, field, get_format(name).name)
+                chosen = get_format(name)
+                if chosen.math == "none":
+                    raise ScenarioError(f"{chosen.name} is for integer tables, not for {field.replace('_', ' ')}")
+                object.__setattr__(self, field, chosen.name)
 
     @property
     def line(self) -> str:

@@ -224,6 +224,8 @@ class ModelSpec(Record):
         total = sum(group.size for group in self.layers)
         if total != self.num_hidden_layers:
             raise ValueError(f"layers: the groups add up to {total:,} layers, num_hidden_layers says {self.num_hidden_layers:,}")
+        if self.draft and sum(group.size for group in self.draft.layers) > MAX_LAYERS:
+            raise ValueError(f"draft: more than {MAX_LAYERS:,} layers")
         groups = self.layers + (self.draft.layers if self.draft else [])
         used = {name for group in groups for name in group.names}
         for name in sorted(used - set(self.attention)):
@@ -235,6 +237,7 @@ class ModelSpec(Record):
         for name in sorted(set(self.feedforward) - {group.feedforward for group in groups}):
             raise ValueError(f"feedforward.{name}: declared, but no layer uses it")
         self._sharing_is_sound(self.plan)
+        self._sharing_is_sound(list(self._plan(self.draft.layers)) if self.draft else [])
         pieces = {weight.piece for block in self.blocks for weight in block.weights}
         names = {f"{weight.piece}.{weight.name}" for block in self.blocks for weight in block.weights}
         for key in sorted(set(self.storage.weights) - pieces - names - {"default"}):
@@ -334,9 +337,9 @@ class ModelSpec(Record):
             label = name if reuses is None else f"{name} (reads layer {reuses})"
             yield self._block(label, self.attention[name], count, self._site(reuses=reuses is not None), replay)
         for (name, replay), count in blocks.items():
-            yield self._block(name, self.feedforward[name], count, self._site(), replay)
+            yield self._block(_replayed(name, replay), self.feedforward[name], count, self._site(), replay)
         for replay, count in streams.items():
-            yield self._block("residual", self.residual, count, self._site(), replay)
+            yield self._block(_replayed("residual", replay), self.residual, count, self._site(), replay)
 
     def _block(self, label: str, part: Attention | FeedForward | Residual, layers: int, site: Site, replay: int | None) -> Block:
         return Block(
@@ -395,6 +398,10 @@ class ModelSpec(Record):
     def row_format(self, row: Row) -> Format:
         """The format in which the release or its reference engine keeps a row."""
         return FORMATS[self.storage.state.get(row.name, DEFAULT_STATE_FORMAT[row.role])]
+
+
+def _replayed(name: str, replay: int | None) -> str:
+    return name if replay is None else f"{name} (replayed)"
 
 
 def _unknown(where: str, what: str, name: str, known: Iterable[str]) -> str:

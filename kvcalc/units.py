@@ -19,10 +19,12 @@ KIB, MIB, GIB, GB = _BINARY["Ki"], _BINARY["Mi"], _BINARY["Gi"], _DECIMAL["G"]
 MILLION, BILLION = _DECIMAL["M"], _DECIMAL["G"]
 SECONDS_PER_HOUR = 3600
 
+LEAST, MOST = Fraction(1, 1000), 10**21
+"""What a quantity of hardware may be, in base units."""
 MAX_TOKENS = 2**40
 MAX_BATCH = 2**24
 
-_NUMBER = r"(?P<number>[0-9]+(?:\.[0-9]+)?)"
+_NUMBER = r"(?P<number>[0-9]{1,30}(?:\.[0-9]{1,30})?)"
 _QUANTITY = re.compile(_NUMBER + r" ?(?P<unit>[A-Za-z/]+)")
 _TOKEN_COUNT = re.compile(_NUMBER + r"(?P<unit>[KkMm]?)")
 
@@ -56,6 +58,8 @@ def parse_quantity(text: object, units: dict[str, int] | dict[str, Fraction], wh
     value = Fraction(match["number"]) * units[match["unit"]]
     if value <= 0:
         raise UnitError(f"{what}: {text!r} must be more than zero")
+    if not LEAST <= value <= MOST:
+        raise UnitError(f"{what}: {text!r} is absurd")
     return value
 
 

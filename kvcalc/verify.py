@@ -9,6 +9,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from pydantic import ValidationError
+
 from kvcalc.errors import SpecError
 from kvcalc.kind import Row
 from kvcalc.ledger import ledger, row_format, state_terms, total
@@ -62,7 +64,14 @@ class Verdict:
 
 def verify(model: ModelSpec, load: LoadModel) -> list[Verdict]:
     """Evaluate every check of a model; `load` finds the model that a ratio refers to."""
-    return [evaluate(model, check, load) for check in model.checks]
+    verdicts = []
+    for place, check in enumerate(model.checks):
+        try:
+            verdicts.append(evaluate(model, check, load))
+        except (ValidationError, ArithmeticError, AttributeError, KeyError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise SpecError(f"{model.id}: checks.{place} ({check.what}): cannot be evaluated: {reason}") from None
+    return verdicts
 
 
 def evaluate(model: ModelSpec, check: Check, load: LoadModel) -> Verdict:

@@ -11,6 +11,8 @@ from kvcalc.catalog import check_file, data_folder, load_device, load_devices, l
 from kvcalc.errors import KvcalcError, SpecError, UnknownName
 from kvcalc.ledger import ledger
 from kvcalc.scenario import Scenario
+from kvcalc.spec import ModelSpec
+from kvcalc.verify import verify
 
 GOOD = (data_folder("specs") / "gemma-4-e2b.yaml").read_text()
 DEVICE = (data_folder("hardware") / "rtx-4090.yaml").read_text()
@@ -203,9 +205,10 @@ def test_files_damaged_at_random_are_read_or_refused_in_words(tmp_path: Path, se
     file = tmp_path / f"{seed}{device}.yaml"
     file.write_text(text)
     try:
-        what = check_file(str(file))
-        if what.startswith("model"):
-            assert ledger(load_model(str(file)), Scenario(context=1000, batch=3)).totals.flops > 0
+        part = check_file(str(file))
+        if isinstance(part, ModelSpec):
+            assert ledger(part, Scenario(context=1000, batch=3)).totals.flops > 0
+            verify(part, load_model)
     except KvcalcError as error:
         assert error.message and "\n" not in error.message.replace(text, "")
     finally:
@@ -225,3 +228,45 @@ def test_own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KVCALC_PATH", str(tmp_path))
     assert load_model("mine").id == "mine"
     assert load_model(str(tmp_path / "mine.yaml")).id == "mine"
+
+
+LLAMA = (data_folder("specs") / "llama-3.1-8b.yaml").read_text().partition("checks:")[0]
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        "what: state_bytes, equals: 1, set: {hidden_size: -1}",
+        "what: state_bytes, equals: 1, set: {attention.full.num_key_value_heads: 7}",
+        "what: state_bytes, equals: 1, set: {attention.nothing.head_dim: 7}",
+        "what: state_bytes, equals: 1, versus: {model: llama-3.1-8b, rows: []}",
+        "what: state_bytes, equals: 1, versus: {model: nosuch}",
+        "what: state_bytes, equals: 1, times: 0, versus: {value: 3, inverse: true}",
+        "what: fp8_equivalent_flops, equals: 1, weight_format: int64",
+        "what: state_bytes, equals: 1e99999999",
+    ],
+)
+def test_a_published_figure_that_makes_no_sense_is_refused_in_words(tmp_path: Path, check: str) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(f"{LLAMA}checks:\n  - {{{check}, convention: c, source: s}}\n")
+    with pytest.raises(KvcalcError):
+        part = check_file(str(file))
+        assert isinstance(part, ModelSpec)
+        verify(part, load_model)
+
+
+@pytest.mark.parametrize(
+    ("draft", "says"),
+    [
+        ("{layers: [{of: [99999 full], repeat: 10000, feedforward: mlp}]}", "draft: more than"),
+        ("{layers: [{of: [full], feedforward: mlp, reuse: {full: previous}}]}", "none stands before it"),
+        ("{layers: [{of: [full], feedforward: mlp, reuse: {full: 5}}]}", "does not stand before it"),
+    ],
+)
+def test_draft_stages_are_checked_like_layers(tmp_path: Path, draft: str, says: str) -> None:
+    assert says in refusal(tmp_path, f"{LLAMA}draft: {draft}\n")
+
+
+@pytest.mark.parametrize("value", ["1" + "0" * 29 + " GB/s", "0." + "0" * 20 + "1 GB/s", "9" * 5000 + " GB/s"])
+def test_absurd_hardware_is_refused(tmp_path: Path, value: str) -> None:
+    assert "bandwidth" in refusal(tmp_path, DEVICE.replace("1008 GB/s", value, 1))

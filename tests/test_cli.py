@@ -79,7 +79,8 @@ def test_the_json_contract() -> None:
     for key in ("weight_bytes", "state_bytes", "read_bytes", "written_bytes", "flops"):
         assert sum(piece[key] for piece in data["pieces"]) == data["totals"][key]
     assert sum(piece["parameters"] for piece in data["pieces"]) == data["parameters"]["total"]
-    assert all(piece["layers"] <= 35 for piece in data["pieces"])
+    layers = {piece["piece"]: piece["layers"] for piece in data["pieces"]}
+    assert layers == {"attention": 35, "norms": 35, "dense_mlp": 35, "embeddings": 1, "ple_table": 1, "ple_projections": 35}
     assert sum(row["bytes"] for row in data["state"]) == data["totals"]["state_bytes"]
     assert all(row["bytes"] == row["layers"] * row["elements"] * row["slots"] * 2 for row in data["state"])
     assert data["device"]["fits"] is True
@@ -99,6 +100,14 @@ def test_the_json_contract() -> None:
         "joules_per_token",
         "usd_per_million_tokens",
     ]
+
+
+def test_layers_of_a_split_model_are_all_counted() -> None:
+    """DeepSeek-V4.1: 20 encoder and 20 decoder layers, both with experts and hyper-connections."""
+    data = json.loads(run("estimate", "deepseek-v4.1-flash", "--format", "json").stdout)
+    layers = {piece["piece"]: piece["layers"] for piece in data["pieces"]}
+    assert {layers[name] for name in ("attention", "routed_experts", "router", "shared_experts", "mhc")} == {40}
+    assert layers["compressor"] == 4 and layers["indexer"] == 8
 
 
 def test_without_a_device_there_is_none() -> None:
@@ -162,6 +171,9 @@ def test_a_terminal_of_80_columns_cuts_nothing(command: list[str]) -> None:
         (["estimate", "qwen3-8b", "--on", "0xh100-sxm"], 2, "at least 1"),
         (["estimate", "qwen3-8b", "--phase", "train"], 2, "train"),
         (["estimate", "qwen3-8b", "--include", "draft"], 2, "no piece 'draft'"),
+        (["estimate", "x" * 5000], 2, "unknown model"),
+        (["estimate", "qwen3-8b", "-c", "9" * 5000], 2, "cannot read"),
+        (["estimate", "qwen3-8b", "--kv-format", "int64"], 2, "integer tables"),
         (["estimate", "."], 2, "folder"),
         (["estimate", ""], 2, "unknown model"),
         (["estimate", "missing.yaml"], 2, "no such file"),

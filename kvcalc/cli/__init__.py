@@ -1,6 +1,7 @@
 """The command line: parse, call one function, write one result. Nothing is computed or formatted here."""
 
 import gc
+import io
 import os
 import sys
 
@@ -13,6 +14,13 @@ def main() -> None:
     from kvcalc.cli.commands import app
     from kvcalc.errors import KvcalcError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - closed by the caller: nowhere to write
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
@@ -22,6 +30,10 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:
+        _complain(f"cannot write the answer: {error.strerror or error}", None)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 2
     except (KeyboardInterrupt, EOFError):
         code = 130
     except Exception as error:

@@ -13,6 +13,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="How much hardware does this language model actually eat?\n\nkvcalc estimate gemma-4-e2b -c 128K --on rtx-4090",
 )
 
@@ -89,7 +90,7 @@ def estimate(
             print(f"note: {note}", file=sys.stderr)
         write_json(tables.estimate_json(book, verdict), form)
     else:
-        write(tables.estimate(book, verdict, by), form)
+        write(tables.estimate(book, verdict, by, asked=model), form)
     return 1 if verdict is not None and verdict.fits is False else 0
 
 

@@ -74,7 +74,7 @@ def model(spec: ModelSpec, context: int | None, kv_format: str, *, latex: bool =
     if published.rows:
         parts.append(published)
     parts.append("sources\n" + "\n".join(f"  {key}: {value}" for key, value in spec.sources.items()))
-    return Document(f"{spec.name} ({spec.id})", tuple(parts), tuple(spec.caveats))
+    return Document(f"{spec.name} ({spec.id})", tuple(parts), (*book.notes, *spec.caveats))
 
 
 def _forms(forms: Sequence[ClosedForm], t: int) -> str:
@@ -209,12 +209,13 @@ def figures(specs: Sequence[ModelSpec]) -> Table:
     return Table(columns, tuple(rows), title="published figures", stacked=4)
 
 
-def checked(files: Sequence[tuple[str, str]]) -> tuple[Table, bool]:
+def checked(files: Sequence[tuple[str, ModelSpec | Device]]) -> tuple[Table, bool]:
     """Valid files with their published figures counted; and whether every figure came out as its spec says."""
     rows: list[dict[str, Cell]] = []
     all_as_said = True
-    for file, what in files:
-        verdicts = verify.verify(catalog.load_model(file), catalog.load_model) if what.startswith("model ") else []
+    for file, part in files:
+        what = f"{'model' if isinstance(part, ModelSpec) else 'device'} {part.id}"
+        verdicts = verify.verify(part, catalog.load_model) if isinstance(part, ModelSpec) else []
         off = [verdict for verdict in verdicts if not verdict.as_said]
         all_as_said = all_as_said and not off
         said = (

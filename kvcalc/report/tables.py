@@ -35,7 +35,7 @@ def _share(part: int, whole: int) -> Fraction:
 # -- estimate -----------------------------------------------------------------------------------------------------------------------
 
 
-def estimate(book: Ledger, verdict: Answer | None = None, by: str = "piece") -> Document:
+def estimate(book: Ledger, verdict: Answer | None = None, by: str = "piece", asked: str | None = None) -> Document:
     """The ledger of one model: what is eaten, by which piece; with a device, what that means."""
     parts: list[str | Table] = [f"{book.scenario.line}\n{_summary(book)}", _pieces(book, verdict, by)]
     if verdict is not None:
@@ -44,7 +44,8 @@ def estimate(book: Ledger, verdict: Answer | None = None, by: str = "piece") -> 
         *book.notes,
         *(verdict.notes if verdict else ()),
         *_left_out(book),
-        f"where each number comes from: kvcalc explain {book.model.id}",
+        *(["time: of each piece alone; the total is less where one overlaps another"] if verdict else []),
+        f"where each number comes from: kvcalc explain {asked or book.model.id}",
     ]
     return Document(f"{book.model.name} ({book.model.id})", tuple(parts), tuple(notes))
 
