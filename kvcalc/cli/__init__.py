@@ -11,9 +11,11 @@ gc.set_threshold(100_000)  # start-up makes many objects that live: collecting a
 
 def main() -> None:
     """Run `kvcalc`. Exit codes: 0 done or yes; 1 the answer is no; 2 a usage error, an unknown name, a bad unit or file."""
-    from kvcalc.cli.commands import app
+    from kvcalc.cli import commands
+    from kvcalc.cli.options import app
     from kvcalc.errors import KvcalcError
 
+    commands.load()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -1,0 +1,57 @@
+"""The `estimate` command."""
+
+import sys
+from typing import Annotated, Literal
+
+import typer
+
+from kvcalc.cli.options import DEFAULT_CONTEXT, Batch, Context, Form, Include, KvFormat, Model, Phase, WeightFormat, app
+from kvcalc.cli.output import write, write_json
+
+
+@app.command()
+def estimate(
+    model: Model,
+    context: Context = None,
+    batch: Batch = "1",
+    on: Annotated[
+        str | None, typer.Option("--on", metavar="DEVICE", help="A device id or path, with a count if more: 8xh100-sxm.")
+    ] = None,
+    phase: Phase = "decode",
+    kv_format: KvFormat = "native",
+    weight_format: WeightFormat = "native",
+    by: Annotated[
+        Literal["piece", "kind", "row", "group", "format"], typer.Option("--by", help="What a line of the table is.")
+    ] = "piece",
+    include: Include = None,
+    form: Form = None,
+) -> int:
+    """The ledger of one model: parameters, memory, traffic and FLOPs, piece by piece; with a device, fit, time, energy and money.
+
+    kvcalc estimate gemma-4-e2b -c 128K --on rtx-4090
+
+    kvcalc estimate deepseek-v4-flash -c 1M -b 8 --kv-format bf16 --format json
+
+    Exit code 1: it does not fit the device.
+    """
+    from kvcalc.catalog import load_devices, load_model
+    from kvcalc.ledger import ledger
+    from kvcalc.report import tables
+    from kvcalc.roofline import answer
+    from kvcalc.scenario import Scenario
+    from kvcalc.units import parse_batch, parse_tokens
+
+    device = None if on is None else load_devices(on)
+    spec = load_model(model)
+    tokens = min(DEFAULT_CONTEXT, spec.max_context) if context is None else parse_tokens(context)
+    book = ledger(
+        spec, Scenario(phase, tokens, parse_batch(batch), kv_format, weight_format, tuple(dict.fromkeys(include or ())))
+    )
+    verdict = None if device is None else answer(book, device[1], device[0])
+    if form in ("json", "jsonl"):
+        for note in book.notes:
+            print(f"note: {note}", file=sys.stderr)
+        write_json(tables.estimate_json(book, verdict), form)
+    else:
+        write(tables.estimate(book, verdict, by, asked=model), form)
+    return 1 if verdict is not None and verdict.fits is False else 0

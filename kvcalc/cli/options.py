@@ -1,0 +1,45 @@
+"""The application and the options that several commands share."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from kvcalc.cli.output import Format
+
+app = typer.Typer(
+    name="kvcalc",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="How much hardware does this language model actually eat?\n\nkvcalc estimate gemma-4-e2b -c 128K --on rtx-4090",
+)
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A model id, or a path to a spec YAML.")]
+Context = Annotated[
+    str | None, typer.Option("-c", "--context", help="Tokens: 131072, 128K, 1M. Default: 128K, or the model's maximum if less.")
+]
+Batch = Annotated[str, typer.Option("-b", "--batch", help="Sequences in the batch.")]
+KvFormat = Annotated[
+    str, typer.Option("--kv-format", help="Format of kv and index rows; native: as released. See `kvcalc list formats`.")
+]
+WeightFormat = Annotated[str, typer.Option("--weight-format", help="Format of every matrix; native: as released.")]
+Phase = Annotated[
+    Literal["decode", "prefill"], typer.Option("--phase", help="decode: one token per sequence; prefill: a whole prompt.")
+]
+Include = Annotated[
+    list[str] | None, typer.Option("--include", help="Count what a draft or tower holds: draft, vision_tower, audio_tower.")
+]
+Form = Annotated[Format | None, typer.Option("--format", help="Default: text on a terminal, tsv in a pipe.")]
+
+DEFAULT_CONTEXT = 131072
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False) -> None:
+    if version:
+        from kvcalc import __version__
+
+        print(f"kvcalc {__version__}")
+        raise typer.Exit
