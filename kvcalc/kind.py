@@ -24,6 +24,7 @@ from kvcalc.slots import EVERY, Law
 
 Role = Literal["kv", "index", "recurrent", "conv", "buffer"]
 Use = Literal["matmul", "conv", "vector", "lookup", "table"]
+Uneven = Literal["refuse", "repeat", "pad"]
 
 Width = Annotated[int, Field(gt=0, le=1 << 20)]
 Count = Annotated[int, Field(gt=0, le=1 << 16)]
@@ -52,6 +53,8 @@ class Row(NamedTuple):
         owned: False if the slots stand in another layer: nothing is kept or written here, and all is read.
         reusable: True if another layer may read this row instead of keeping its own.
         piece: the piece of the model that pays for it.
+        split: equal parts into which tensor parallelism may cut a slot (KV heads); beyond them each part is repeated. 1: a copy on
+            every device.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Row(NamedTuple):
     owned: bool = True
     reusable: bool = False
     piece: str = "attention"
+    split: int = 1
 
 
 class Weight(NamedTuple):
@@ -77,6 +81,10 @@ class Weight(NamedTuple):
         last: in a prefill, only the last so many tokens run it (1 for the head); None: as its layer does.
         every_token: in a prefill all tokens run it, whatever its layer does (the producer of another half's KV).
         buffer: True if the reference implementation registers it as a buffer: bytes, not parameters.
+        split: equal parts into which tensor parallelism may cut it (heads, the width of a block). 1: a copy on every device.
+        uneven: what happens where the devices do not divide the parts. refuse: such a plan cannot be; repeat: each part may stand on
+            several devices (KV heads); pad: the last device's part is filled up (vocabulary).
+        experts: routed experts that `copies` stands for, which expert parallelism deals out; 0: no experts.
     """
 
     name: str
@@ -89,6 +97,9 @@ class Weight(NamedTuple):
     last: int | None = None
     every_token: bool = False
     buffer: bool = False
+    split: int = 1
+    uneven: Uneven = "refuse"
+    experts: int = 0
 
 
 class Work(NamedTuple):
@@ -98,6 +109,7 @@ class Work(NamedTuple):
         sort: score, mix and indexer make `attention_flops`; other (recurrences, residual mixing) does not.
         prefill_flops: where a prefill computes another form (MLA expands its latent); None: the same.
         operand: the row whose format decides the arithmetic (index keys); None: 16 bits.
+        split: equal parts into which tensor parallelism cuts it (heads). 1: every device does all of it.
     """
 
     name: str
@@ -107,6 +119,7 @@ class Work(NamedTuple):
     sort: Literal["score", "mix", "indexer", "other"]
     prefill_flops: int | None = None
     operand: str | None = None
+    split: int = 1
 
 
 class Stream(NamedTuple):
@@ -176,9 +189,11 @@ class EmbeddingPart(Part):
         yield from ()
 
 
-def vector(name: str, piece: str, width: int, copies: int = 1, *, buffer: bool = False) -> Weight:
+def vector(
+    name: str, piece: str, width: int, copies: int = 1, *, buffer: bool = False, split: int = 1, uneven: Uneven = "refuse"
+) -> Weight:
     """A norm, a bias, a scale: read with the layer, no product counted."""
-    return Weight(name, piece, (1, width), "vector", copies=copies, buffer=buffer)
+    return Weight(name, piece, (1, width), "vector", copies=copies, buffer=buffer, split=split, uneven=uneven)
 
 
 def kind_of(part: Part) -> str:

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from kvcalc.errors import ScenarioError, did_you_mean
 from kvcalc.formats import FORMATS, Format, get_format
-from kvcalc.kind import Row, Stream, Weight, Work
+from kvcalc.kind import Row, Stream, Uneven, Weight, Work
 from kvcalc.scenario import NATIVE, Scenario
-from kvcalc.slots import Law, over_last
+from kvcalc.slots import Law
 from kvcalc.spec import MATRIX_USES, Block, ModelSpec
 from kvcalc.units import round_half_up
 
@@ -23,6 +23,7 @@ ACTIVATION_FORMAT = "bf16"
 CORE_MATH = "bf16"
 """Scores and value mixes run in 16 bits, whatever the cache is stored in."""
 PRODUCT_USES = ("matmul", "conv")
+PER_PASS = ("read_bytes", "written_bytes", "flops", "attention_flops")
 GROWTH_TOKENS = 4096
 CERTAIN_TOUCH = 64
 """Beyond this many expected touches per expert, (1 - k/E)^B is below 1e-27: every expert is read, to the byte."""
@@ -51,6 +52,9 @@ class Entry(NamedTuple):
     written_bytes: int = 0
     flops: int = 0
     attention_flops: int = 0
+    split: int = 1
+    uneven: Uneven = "repeat"
+    experts: int = 0
 
 
 class Totals(NamedTuple):
@@ -74,6 +78,8 @@ class Ledger:
     scenario: Scenario
     entries: tuple[Entry, ...]
     notes: tuple[str, ...] = field(default=())
+    passes: tuple[tuple[Entry, ...], ...] = field(default=(), repr=False)
+    """The same, pass by pass: several for a prefill in chunks, whose traffic and FLOPs add up to the entries'."""
 
     @property
     def totals(self) -> Totals:
@@ -113,18 +119,37 @@ def ledger(model: ModelSpec, scenario: Scenario) -> Ledger:
     Raises:
         ScenarioError: a format that a row or matrix cannot be stored in, or a piece to include that the model has not.
     """
-    blocks = _blocks(model, scenario)
+    blocks = blocks_of(model, scenario)
     notes: list[str] = []
     if scenario.context > model.max_context:
         notes.append(f"context {scenario.context:,} is beyond the model's maximum of {model.max_context:,}: arithmetic only")
     kept_native = sorted({w.name for b in blocks for w in b.weights if _falls_back(model, scenario, w)})
     if kept_native:
         notes.append(f"not whole blocks of {scenario.weight_format}, so kept native: {', '.join(kept_native)}")
-    entries = tuple(entry for block in blocks for entry in _entries(model, scenario, block))
-    return Ledger(model, scenario, entries, tuple(notes))
+    return of_blocks(model, scenario, blocks, tuple(notes))
 
 
-def _blocks(model: ModelSpec, scenario: Scenario) -> tuple[Block, ...]:
+def of_blocks(model: ModelSpec, scenario: Scenario, blocks: Iterable[Block], notes: tuple[str, ...] = ()) -> Ledger:
+    """The ledger of some blocks of a model: all of them, or those that stand on one device."""
+    blocks = tuple(blocks)
+    passes = tuple(
+        tuple(entry for block in blocks for entry in _entries(model, scenario, block, span)) for span in scenario.spans
+    )
+    return Ledger(model, scenario, added(passes), notes, passes)
+
+
+def added(passes: tuple[tuple[Entry, ...], ...]) -> tuple[Entry, ...]:
+    """The entries of several passes as those of one step: traffic and FLOPs add up, what is held is held at the end."""
+    if len(passes) == 1:
+        return passes[0]
+    return tuple(
+        lines[-1]._replace(**{name: sum(getattr(line, name) for line in lines) for name in PER_PASS})
+        for lines in zip(*passes, strict=True)
+    )
+
+
+def blocks_of(model: ModelSpec, scenario: Scenario) -> tuple[Block, ...]:
+    """The blocks that a scenario counts: the model's own, and what it includes beside."""
     blocks = model.blocks
     for name in scenario.include:
         if name not in model.optional_pieces:
@@ -137,15 +162,26 @@ def _blocks(model: ModelSpec, scenario: Scenario) -> tuple[Block, ...]:
     return blocks
 
 
-def _entries(model: ModelSpec, scenario: Scenario, block: Block) -> Iterator[Entry]:
+Span = tuple[int, int]
+"""One pass: tokens before it, tokens after it."""
+
+
+def _entries(model: ModelSpec, scenario: Scenario, block: Block, span: Span) -> Iterator[Entry]:
     for weight in block.weights:
-        yield _weight_entry(model, scenario, block, weight)
+        yield _weight_entry(model, scenario, block, weight, span)
     for row in block.rows:
-        yield _row_entry(model, scenario, block, row)
+        yield _row_entry(model, scenario, block, row, span)
     for work in block.work:
-        yield _work_entry(model, scenario, block, work)
+        yield _work_entry(model, scenario, block, work, span)
     for stream in block.streams:
-        yield _stream_entry(scenario, block, stream)
+        yield _stream_entry(scenario, block, stream, span)
+
+
+def _start(scenario: Scenario, span: Span, last: int | None) -> int:
+    """Where a pass begins for what only the last so many tokens of a prompt run."""
+    if scenario.phase == "decode" or last is None:
+        return span[0]
+    return min(max(span[0], scenario.context - last), span[1])
 
 
 # -- weights ------------------------------------------------------------------------------------------------------------------------
@@ -164,13 +200,13 @@ def _falls_back(model: ModelSpec, scenario: Scenario, weight: Weight) -> bool:
     return not get_format(scenario.weight_format).fits(weight.shape[1])
 
 
-def _weight_entry(model: ModelSpec, scenario: Scenario, block: Block, weight: Weight) -> Entry:
+def _weight_entry(model: ModelSpec, scenario: Scenario, block: Block, weight: Weight, span: Span) -> Entry:
     stored = weight_format(model, scenario, weight)
     rows, columns = weight.shape
     one = stored.bytes(rows, columns, f"{block.label}.{weight.name}")
     copies = block.layers * weight.copies
     parameters = 0 if weight.use == "table" or weight.buffer else copies * rows * columns
-    tokens = scenario.batch * _tokens_run(scenario, block, weight)
+    tokens = scenario.batch * _tokens_run(scenario, block, weight, span)
     held_only = block.held_only or tokens == 0
     return Entry(
         piece=weight.piece,
@@ -185,16 +221,16 @@ def _weight_entry(model: ModelSpec, scenario: Scenario, block: Block, weight: We
         weight_bytes=copies * one,
         read_bytes=0 if held_only else _weight_read(block, weight, one, stored, tokens),
         flops=0 if held_only or weight.use not in PRODUCT_USES else 2 * tokens * block.layers * active_elements(weight),
+        split=weight.split,
+        uneven=weight.uneven,
+        experts=weight.experts,
     )
 
 
-def _tokens_run(scenario: Scenario, block: Block, weight: Weight) -> int:
-    """Times that one sequence's step applies the tensor: tokens, or closed blocks where it runs once per block."""
-    t, runs = scenario.context, weight.runs
-    if scenario.phase == "decode":
-        return runs.written(t) - runs.written(t - 1)
+def _tokens_run(scenario: Scenario, block: Block, weight: Weight, span: Span) -> int:
+    """Times that one sequence's pass applies the tensor: tokens, or closed blocks where it runs once per block."""
     last = weight.last if weight.last is not None else None if weight.every_token else block.replay
-    return runs.written(t) - runs.written(t - min(last, t)) if last is not None else runs.written(t)
+    return weight.runs.written(span[1]) - weight.runs.written(_start(scenario, span, last))
 
 
 def active_elements(weight: Weight) -> int:
@@ -241,17 +277,17 @@ def row_format(model: ModelSpec, scenario: Scenario, row: Row) -> Format:
     return get_format(scenario.kv_format)
 
 
-def _row_entry(model: ModelSpec, scenario: Scenario, block: Block, row: Row) -> Entry:
-    t, stored = scenario.context, row_format(model, scenario, row)
+def _row_entry(model: ModelSpec, scenario: Scenario, block: Block, row: Row, span: Span) -> Entry:
+    (start, t), stored = span, row_format(model, scenario, row)
     slot = stored.bytes(1, row.elements, f"{block.label}.{row.name}")
     copies = block.layers * scenario.batch
     held = row.held.count(t)
     if block.held_only:
         read = written = 0
     elif scenario.phase == "decode":
-        read, written = row.read.count(t), row.held.written(t) - row.held.written(t - 1)
+        read, written = row.read.count(t), row.held.written(t) - row.held.written(start)
     else:
-        read = written = held
+        read, written = held, min(held, row.held.written(t) - row.held.written(start)) if start else held
     return Entry(
         piece=row.piece,
         group=block.label,
@@ -265,6 +301,7 @@ def _row_entry(model: ModelSpec, scenario: Scenario, block: Block, row: Row) -> 
         state_bytes=copies * held * slot if row.owned else 0,
         read_bytes=copies * read * slot,
         written_bytes=copies * written * slot if row.owned else 0,
+        split=row.split,
     )
 
 
@@ -284,7 +321,7 @@ def state_terms(
     """The state of one sequence as a sum of laws of t, equal laws merged: the closed form that `explain` prints."""
     scenario = Scenario(kv_format=kv_format, include=include)
     terms: dict[Law, int] = {}
-    for block in _blocks(model, scenario):
+    for block in blocks_of(model, scenario):
         for row in block.rows:
             if row.owned and wanted(block, row):
                 slot = row_format(model, scenario, row).bytes(1, row.elements, f"{block.label}.{row.name}")
@@ -307,14 +344,11 @@ def growth(model: ModelSpec, scenario: Scenario) -> Fraction:
 # -- products and streams -----------------------------------------------------------------------------------------------------------
 
 
-def _work_entry(model: ModelSpec, scenario: Scenario, block: Block, work: Work) -> Entry:
-    t = scenario.context
-    if scenario.phase == "decode":
-        flops = work.flops * work.read.count(t)
-    else:
-        per_slot = work.flops if work.prefill_flops is None else work.prefill_flops
-        flops = per_slot * over_last(work.read, t, block.replay)
-    flops *= block.layers * scenario.batch
+def _work_entry(model: ModelSpec, scenario: Scenario, block: Block, work: Work, span: Span) -> Entry:
+    expanded = scenario.phase == "prefill" and work.prefill_flops is not None
+    per_slot = work.prefill_flops if expanded and work.prefill_flops is not None else work.flops
+    slots = work.read.area(span[1]) - work.read.area(_start(scenario, span, block.replay))
+    flops = per_slot * slots * block.layers * scenario.batch
     math = CORE_MATH
     if work.operand is not None:
         math = next(row_format(model, scenario, row).math for row in block.rows if row.name == work.operand)
@@ -328,13 +362,14 @@ def _work_entry(model: ModelSpec, scenario: Scenario, block: Block, work: Work) 
         math=math,
         flops=flops,
         attention_flops=0 if work.sort == "other" else flops,
+        split=work.split,
+        uneven="refuse",
     )
 
 
-def _stream_entry(scenario: Scenario, block: Block, stream: Stream) -> Entry:
+def _stream_entry(scenario: Scenario, block: Block, stream: Stream, span: Span) -> Entry:
     stored = FORMATS[ACTIVATION_FORMAT]
-    per_sequence = 1 if scenario.phase == "decode" else min(scenario.context, block.replay or scenario.context)
-    tokens = block.layers * scenario.batch * per_sequence
+    tokens = block.layers * scenario.batch * (span[1] - _start(scenario, span, block.replay))
     return Entry(
         piece=stream.piece,
         group=block.label,

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from kvcalc.kind import Weight, vector
 
 
-def low_rank_query(hidden_size: int, q_lora_rank: int, query_width: int) -> Iterator[Weight]:
+def low_rank_query(hidden_size: int, q_lora_rank: int, heads: int, query_width: int) -> Iterator[Weight]:
     """hidden -> q_lora_rank -> heads x head width, with a norm between. Source: DeepSeek-V2, arXiv:2405.04434, section 2.1.2."""
     yield Weight("q_a_proj", "attention", (q_lora_rank, hidden_size))
     yield vector("q_a_norm", "norms", q_lora_rank)
-    yield Weight("q_b_proj", "attention", (query_width, q_lora_rank))
+    yield Weight("q_b_proj", "attention", (query_width, q_lora_rank), split=heads)
 
 
 def mla_projections(
@@ -24,13 +24,14 @@ def mla_projections(
     """Multi-head latent attention. Absorbed or not, `kv_b_proj` is used once per token. Source: DeepSeek-V2, section 2.1."""
     query_width = num_attention_heads * (qk_nope_head_dim + qk_rope_head_dim)
     if q_lora_rank is None:
-        yield Weight("q_proj", "attention", (query_width, hidden_size))
+        yield Weight("q_proj", "attention", (query_width, hidden_size), split=num_attention_heads)
     else:
-        yield from low_rank_query(hidden_size, q_lora_rank, query_width)
+        yield from low_rank_query(hidden_size, q_lora_rank, num_attention_heads, query_width)
     yield Weight("kv_a_proj", "attention", (kv_lora_rank + qk_rope_head_dim, hidden_size))
     yield vector("kv_a_norm", "norms", kv_lora_rank)
-    yield Weight("kv_b_proj", "attention", (num_attention_heads * (qk_nope_head_dim + v_head_dim), kv_lora_rank))
-    yield Weight("o_proj", "attention", (hidden_size, num_attention_heads * v_head_dim))
+    expanded = num_attention_heads * (qk_nope_head_dim + v_head_dim)
+    yield Weight("kv_b_proj", "attention", (expanded, kv_lora_rank), split=num_attention_heads)
+    yield Weight("o_proj", "attention", (hidden_size, num_attention_heads * v_head_dim), split=num_attention_heads)
 
 
 def shared_key_attention(
@@ -43,16 +44,16 @@ def shared_key_attention(
 ) -> Iterator[Weight]:
     """DeepSeek-V4: low-rank queries, one key that is also the value, sinks, output in groups. Source: arXiv:2606.19348, section 2.3."""
     query_width = num_attention_heads * head_dim
-    yield from low_rank_query(hidden_size, q_lora_rank, query_width)
+    yield from low_rank_query(hidden_size, q_lora_rank, num_attention_heads, query_width)
     yield Weight("kv_proj", "attention", (head_dim, hidden_size))
     yield vector("kv_norm", "norms", head_dim)
-    yield vector("sinks", "attention", num_attention_heads)
-    yield Weight("o_a_proj", "attention", (o_groups * o_lora_rank, query_width // o_groups))
-    yield Weight("o_b_proj", "attention", (hidden_size, o_groups * o_lora_rank))
+    yield vector("sinks", "attention", num_attention_heads, split=num_attention_heads)
+    yield Weight("o_a_proj", "attention", (o_groups * o_lora_rank, query_width // o_groups), split=o_groups)
+    yield Weight("o_b_proj", "attention", (hidden_size, o_groups * o_lora_rank), split=o_groups)
 
 
 def indexer_queries(hidden_size: int, q_lora_rank: int, index_n_heads: int, index_head_dim: int) -> Iterator[Weight]:
-    """The indexer's queries (from the low-rank query) and its weight per head."""
+    """The indexer's queries (from the low-rank query) and its weight per head. Engines keep the whole indexer on every device."""
     yield Weight("index_q_proj", "indexer", (index_n_heads * index_head_dim, q_lora_rank))
     yield Weight("index_weights_proj", "indexer", (index_n_heads, hidden_size))
 

@@ -1,4 +1,4 @@
-"""The question: phase, context, batch, formats. Frozen, small, printable in one line."""
+"""The question: phase, context, batch, formats, and how a step is taken. Frozen, small, printable in one line."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,6 +8,8 @@ from kvcalc.formats import get_format
 from kvcalc.units import MAX_BATCH, MAX_TOKENS, tokens
 
 NATIVE = "native"
+MAX_CHUNKS = 65_536
+MAX_DRAFT = 64
 Phase = Literal["decode", "prefill"]
 
 
@@ -22,6 +24,9 @@ class Scenario:
         kv_format: format of kv and index rows; native: as released.
         weight_format: format of every matrix; native: as released.
         include: pieces outside the plain decode that are counted as held (draft, vision_tower ...).
+        cached: prefill: first tokens of the prompt whose state is there already (a cached prefix) [tokens].
+        chunk: prefill: the prompt runs in pieces of so many tokens, each reading the weights anew [tokens]; None: in one.
+        draft_tokens: decode: drafted tokens that the step verifies beside its own (speculative decoding) [tokens].
     """
 
     phase: Phase = "decode"
@@ -31,6 +36,9 @@ class Scenario:
     weight_format: str = NATIVE
     include: tuple[str, ...] = ()
     allocator: Literal["ideal"] = "ideal"
+    cached: int = 0
+    chunk: int | None = None
+    draft_tokens: int = 0
 
     def __post_init__(self) -> None:
         if self.phase not in ("decode", "prefill"):
@@ -39,6 +47,20 @@ class Scenario:
             raise ScenarioError(f"context {self.context:,} must be between 1 and 2^40 tokens")
         if not 1 <= self.batch <= MAX_BATCH:
             raise ScenarioError(f"batch {self.batch:,} must be between 1 and {MAX_BATCH:,}")
+        if self.phase == "decode" and (self.cached or self.chunk is not None):
+            raise ScenarioError("cached tokens and chunks belong to a prefill", "add --phase prefill")
+        if self.phase == "prefill" and self.draft_tokens:
+            raise ScenarioError("draft tokens belong to a decode", "leave out --phase prefill")
+        if not 0 <= self.cached < self.context:
+            raise ScenarioError(f"{self.cached:,} cached tokens leave nothing to prefill of a prompt of {self.context:,}")
+        if self.chunk is not None and self.chunk < 1:
+            raise ScenarioError(f"a chunk of {self.chunk:,} tokens must be at least 1")
+        if self.chunk is not None and -(-(self.context - self.cached) // self.chunk) > MAX_CHUNKS:
+            raise ScenarioError(f"chunks of {self.chunk:,} tokens: more than {MAX_CHUNKS:,} of them", "take larger chunks")
+        if not 0 <= self.draft_tokens <= MAX_DRAFT:
+            raise ScenarioError(f"draft tokens {self.draft_tokens:,} must be between 0 and {MAX_DRAFT}")
+        if self.draft_tokens >= self.context:
+            raise ScenarioError(f"{self.draft_tokens:,} draft tokens do not fit a context of {self.context:,}")
         for field in ("kv_format", "weight_format"):
             name = getattr(self, field)
             if name != NATIVE:
@@ -46,6 +68,19 @@ class Scenario:
                 if chosen.math == "none":
                     raise ScenarioError(f"{chosen.name} is for integer tables, not for {field.replace('_', ' ')}")
                 object.__setattr__(self, field, chosen.name)
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """The passes of the step: (tokens before, tokens after). One, but for a prefill in chunks."""
+        if self.phase == "decode":
+            return [(self.context - 1 - self.draft_tokens, self.context)]
+        starts = range(self.cached, self.context, self.chunk or self.context)
+        return [(start, min(start + (self.chunk or self.context), self.context)) for start in starts]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the step runs, for all sequences: prompt tokens that were not cached, or one (and the drafted) per sequence."""
+        return self.batch * (self.spans[-1][1] - self.spans[0][0])
 
     @property
     def line(self) -> str:
@@ -57,4 +92,7 @@ class Scenario:
             f"state {self.kv_format}",
             f"weights {self.weight_format}",
         ]
+        parts += [f"{tokens(self.cached)} cached"] if self.cached else []
+        parts += [f"chunks of {tokens(self.chunk)}"] if self.chunk else []
+        parts += [f"{self.draft_tokens} drafted"] if self.draft_tokens else []
         return " · ".join(parts + [f"with {piece}" for piece in self.include])

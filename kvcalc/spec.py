@@ -4,7 +4,6 @@
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import date
 from functools import cached_property
@@ -62,10 +61,10 @@ class TokenEmbedding(Record):
     def model_weights(self, site: Site) -> Iterator[Weight]:
         shape = (self.vocab_size, site.hidden_size)
         if self.tied:
-            yield Weight("token_embedding", "embeddings", shape, last=1)
+            yield Weight("token_embedding", "embeddings", shape, last=1, split=shape[0], uneven="pad")
         else:
-            yield Weight("token_embedding", "embeddings", shape, "lookup", chosen=1)
-            yield Weight("lm_head", "lm_head", shape, last=1)
+            yield Weight("token_embedding", "embeddings", shape, "lookup", chosen=1, split=shape[0], uneven="pad")
+            yield Weight("lm_head", "lm_head", shape, last=1, split=shape[0], uneven="pad")
 
     @property
     def tables(self) -> dict[str, EmbeddingPart]:
@@ -187,6 +186,10 @@ class Block(NamedTuple):
     replay: int | None = None
     held_only: bool = False
     """Counted as stored, not run in a plain step (draft stages, towers)."""
+    places: tuple[int, ...] = ()
+    """The layers of the model that it stands in; none for what stands outside them."""
+    reuses: int | None = None
+    """The layer whose rows it reads."""
 
 
 class ModelSpec(Record):
@@ -330,27 +333,35 @@ class ModelSpec(Record):
         return [*self.towers, *(["draft"] if self.draft else [])]
 
     def _blocks(self, plan: list[LayerPlan]) -> Iterator[Block]:
-        seats = Counter((layer.attention, layer.reuses, layer.replay) for layer in plan)
-        blocks = Counter((layer.feedforward, layer.replay) for layer in plan)
-        streams = Counter(layer.replay for layer in plan)
-        for (name, reuses, replay), count in seats.items():
+        seats: dict[tuple[str, int | None, int | None], list[int]] = {}
+        blocks: dict[tuple[str, int | None], list[int]] = {}
+        streams: dict[int | None, list[int]] = {}
+        for layer in plan:
+            seats.setdefault((layer.attention, layer.reuses, layer.replay), []).append(layer.place)
+            blocks.setdefault((layer.feedforward, layer.replay), []).append(layer.place)
+            streams.setdefault(layer.replay, []).append(layer.place)
+        for (name, reuses, replay), places in seats.items():
             label = name if reuses is None else f"{name} (reads layer {reuses})"
-            yield self._block(label, self.attention[name], count, self._site(reuses=reuses is not None), replay)
-        for (name, replay), count in blocks.items():
-            yield self._block(_replayed(name, replay), self.feedforward[name], count, self._site(), replay)
-        for replay, count in streams.items():
-            yield self._block(_replayed("residual", replay), self.residual, count, self._site(), replay)
+            site = self._site(reuses=reuses is not None)
+            yield self._block(label, self.attention[name], places, site, replay)._replace(reuses=reuses)
+        for (name, replay), places in blocks.items():
+            yield self._block(_replayed(name, replay), self.feedforward[name], places, self._site(), replay)
+        for replay, places in streams.items():
+            yield self._block(_replayed("residual", replay), self.residual, places, self._site(), replay)
 
-    def _block(self, label: str, part: Attention | FeedForward | Residual, layers: int, site: Site, replay: int | None) -> Block:
+    def _block(
+        self, label: str, part: Attention | FeedForward | Residual, places: list[int], site: Site, replay: int | None
+    ) -> Block:
         return Block(
             label,
             kind_of(part),
-            layers,
+            len(places),
             tuple(part.rows(site)),
             tuple(part.weights(site)),
             tuple(part.work(site)),
             tuple(part.streams(site)),
             replay,
+            places=tuple(places),
         )
 
     def _embedding_blocks(self) -> Iterator[Block]:
@@ -361,7 +372,8 @@ class ModelSpec(Record):
             yield Block(key, key, 1, (), tuple(part.model_weights(site)), (), ())
             per_layer = tuple(part.weights(site))
             if per_layer:
-                yield Block(key, key, self.num_hidden_layers, (), per_layer, (), ())
+                layers = self.num_hidden_layers
+                yield Block(key, key, layers, (), per_layer, (), (), places=tuple(range(layers)))
 
     def _draft_blocks(self, draft: Draft) -> Iterator[Block]:
         for block in self._blocks(list(self._plan(draft.layers))):

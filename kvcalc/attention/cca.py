@@ -51,26 +51,28 @@ class CCA(Attention):
         return self.num_key_value_heads * self.head_dim // 2
 
     def rows(self, site: Site) -> Iterator[Row]:
-        width, law = self.num_key_value_heads * self.head_dim, self.visible
-        yield Row("key", "kv", width, law, law)
-        yield Row("value", "kv", width, law, law)
+        width, law, split = self.num_key_value_heads * self.head_dim, self.visible, self.num_key_value_heads
+        yield Row("key", "kv", width, law, law, split=split)
+        yield Row("value", "kv", width, law, law, split=split)
         taps = Fixed(self.cca_time0 + self.cca_time1 - 2)
-        yield Row("conv", "conv", self.channels, taps, taps, piece="cca_convs")
-        yield Row("delayed_value", "conv", self.half_value, Fixed(1), Fixed(1))
+        yield Row("conv", "conv", self.channels, taps, taps, piece="cca_convs", split=split)
+        yield Row("delayed_value", "conv", self.half_value, Fixed(1), Fixed(1), split=split)
 
     def weights(self, site: Site) -> Iterator[Weight]:
         d, query = site.hidden_size, self.num_attention_heads * self.head_dim
-        yield Weight("q_proj", "attention", (query, d))
-        yield Weight("k_proj", "attention", (self.num_key_value_heads * self.head_dim, d))
-        yield Weight("v_proj_current", "attention", (self.half_value, d))
-        yield Weight("v_proj_delayed", "attention", (self.half_value, d))
-        yield Weight("o_proj", "attention", (d, query))
-        yield Weight("conv_depthwise", "cca_convs", (self.channels, self.cca_time0), "conv")
-        yield Weight("conv_per_head", "cca_convs", (self.channels, self.head_dim * self.cca_time1), "conv")
-        yield vector("conv_bias", "cca_convs", self.channels, copies=2)
+        heads, groups = self.num_attention_heads, self.num_key_value_heads
+        yield Weight("q_proj", "attention", (query, d), split=heads)
+        yield Weight("k_proj", "attention", (groups * self.head_dim, d), split=groups, uneven="repeat")
+        yield Weight("v_proj_current", "attention", (self.half_value, d), split=groups, uneven="repeat")
+        yield Weight("v_proj_delayed", "attention", (self.half_value, d), split=groups, uneven="repeat")
+        yield Weight("o_proj", "attention", (d, query), split=heads)
+        yield Weight("conv_depthwise", "cca_convs", (self.channels, self.cca_time0), "conv", split=groups, uneven="repeat")
+        per_head = (self.channels, self.head_dim * self.cca_time1)
+        yield Weight("conv_per_head", "cca_convs", per_head, "conv", split=groups, uneven="repeat")
+        yield vector("conv_bias", "cca_convs", self.channels, copies=2, split=groups, uneven="repeat")
         yield vector("k_temperature", "norms", self.num_key_value_heads)
 
     def work(self, site: Site) -> Iterator[Work]:
-        per_slot = 2 * self.num_attention_heads * self.head_dim
-        yield Work("scores", "attention", per_slot, self.visible, "score")
-        yield Work("value mix", "attention", per_slot, self.visible, "mix")
+        heads, per_slot = self.num_attention_heads, 2 * self.num_attention_heads * self.head_dim
+        yield Work("scores", "attention", per_slot, self.visible, "score", split=heads)
+        yield Work("value mix", "attention", per_slot, self.visible, "mix", split=heads)

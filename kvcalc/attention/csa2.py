@@ -95,13 +95,13 @@ class CSA2(Attention):
             yield from indexer_queries(d, self.q_lora_rank, self.index_n_heads, self.index_head_dim)
 
     def work(self, site: Site) -> Iterator[Work]:
-        per_slot = 2 * self.num_attention_heads * self.head_dim
-        yield Work("window scores", "attention", per_slot, Window(self.window), "score")
-        yield Work("window value mix", "attention", per_slot, Window(self.window), "mix")
+        heads, per_slot = self.num_attention_heads, 2 * self.num_attention_heads * self.head_dim
+        yield Work("window scores", "attention", per_slot, Window(self.window), "score", split=heads)
+        yield Work("window value mix", "attention", per_slot, Window(self.window), "mix", split=heads)
         if self.role == "window":
             return
-        yield Work("entry scores", "attention", per_slot, self.chosen, "score")
-        yield Work("entry value mix", "attention", per_slot, self.chosen, "mix")
+        yield Work("entry scores", "attention", per_slot, self.chosen, "score", split=heads)
+        yield Work("entry value mix", "attention", per_slot, self.chosen, "mix", split=heads)
         if self.scored is not None and self.index_n_heads is not None and self.index_head_dim is not None:
             flops = indexer_flops(self.index_n_heads, self.index_head_dim)
             yield Work("index scores", "indexer", flops, self.scored, "indexer", operand="index_key")

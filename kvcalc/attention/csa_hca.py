@@ -95,13 +95,13 @@ class CSAHCA(Attention):
         yield vector(f"{prefix}compress_norm", piece, width)
 
     def work(self, site: Site) -> Iterator[Work]:
-        per_slot = 2 * self.num_attention_heads * self.head_dim
-        yield Work("window scores", "attention", per_slot, Window(self.window), "score")
-        yield Work("window value mix", "attention", per_slot, Window(self.window), "mix")
+        heads, per_slot = self.num_attention_heads, 2 * self.num_attention_heads * self.head_dim
+        yield Work("window scores", "attention", per_slot, Window(self.window), "score", split=heads)
+        yield Work("window value mix", "attention", per_slot, Window(self.window), "mix", split=heads)
         if self.compress_ratio is None:
             return
-        yield Work("entry scores", "attention", per_slot, self.visible_entries, "score")
-        yield Work("entry value mix", "attention", per_slot, self.visible_entries, "mix")
+        yield Work("entry scores", "attention", per_slot, self.visible_entries, "score", split=heads)
+        yield Work("entry value mix", "attention", per_slot, self.visible_entries, "mix", split=heads)
         if self.index_n_heads is not None and self.index_head_dim is not None:
             scored = EveryNth(self.compress_ratio)
             flops = indexer_flops(self.index_n_heads, self.index_head_dim)

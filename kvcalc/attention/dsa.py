@@ -53,8 +53,8 @@ class DSA(Attention):
 
     def work(self, site: Site) -> Iterator[Work]:
         chosen, heads = Top(self.index_topk, EVERY), self.num_attention_heads
-        yield Work("scores", "attention", 2 * heads * (self.kv_lora_rank + self.qk_rope_head_dim), chosen, "score")
-        yield Work("value mix", "attention", 2 * heads * self.kv_lora_rank, chosen, "mix")
+        yield Work("scores", "attention", 2 * heads * (self.kv_lora_rank + self.qk_rope_head_dim), chosen, "score", split=heads)
+        yield Work("value mix", "attention", 2 * heads * self.kv_lora_rank, chosen, "mix", split=heads)
         yield Work(
             "index scores",
             "indexer",

@@ -44,18 +44,20 @@ class GatedDeltaNet(Attention):
 
     def rows(self, site: Site) -> Iterator[Row]:
         taps = Fixed(self.linear_conv_kernel_dim - 1)
-        yield Row("recurrent", "recurrent", self.state_elements, Fixed(1), Fixed(1))
-        yield Row("conv", "conv", 2 * self.key_width + self.value_width, taps, taps)
+        yield Row("recurrent", "recurrent", self.state_elements, Fixed(1), Fixed(1), split=self.linear_num_value_heads)
+        yield Row("conv", "conv", 2 * self.key_width + self.value_width, taps, taps, split=self.linear_num_key_heads)
 
     def weights(self, site: Site) -> Iterator[Weight]:
-        d = site.hidden_size
-        yield Weight("in_proj_qkvz", "attention", (2 * self.key_width + 2 * self.value_width, d))
-        yield Weight("in_proj_ba", "attention", (2 * self.linear_num_value_heads, d))
-        yield Weight("conv1d", "attention", (2 * self.key_width + self.value_width, self.linear_conv_kernel_dim), "conv")
-        yield vector("dt_bias", "attention", self.linear_num_value_heads)
-        yield vector("A_log", "attention", self.linear_num_value_heads)
+        d, key_heads, value_heads = site.hidden_size, self.linear_num_key_heads, self.linear_num_value_heads
+        yield Weight("in_proj_qkvz", "attention", (2 * self.key_width + 2 * self.value_width, d), split=key_heads)
+        yield Weight("in_proj_ba", "attention", (2 * value_heads, d), split=value_heads)
+        taps = (2 * self.key_width + self.value_width, self.linear_conv_kernel_dim)
+        yield Weight("conv1d", "attention", taps, "conv", split=key_heads)
+        yield vector("dt_bias", "attention", value_heads, split=value_heads)
+        yield vector("A_log", "attention", value_heads, split=value_heads)
         yield vector("norm", "norms", self.linear_value_head_dim)
-        yield Weight("out_proj", "attention", (d, self.value_width))
+        yield Weight("out_proj", "attention", (d, self.value_width), split=value_heads)
 
     def work(self, site: Site) -> Iterator[Work]:
-        yield Work("delta rule", "attention", FLOPS_PER_STATE_ELEMENT * self.state_elements, ONCE_PER_TOKEN, "other")
+        flops = FLOPS_PER_STATE_ELEMENT * self.state_elements
+        yield Work("delta rule", "attention", flops, ONCE_PER_TOKEN, "other", split=self.linear_num_value_heads)

@@ -62,24 +62,36 @@ class GQA(Attention):
 
     def rows(self, site: Site) -> Iterator[Row]:
         law, owned = self.visible, not site.reuses
-        yield Row("key", "kv", self.num_key_value_heads * self.head_dim, law, law, owned, reusable=True)
+        yield Row(
+            "key", "kv", self.num_key_value_heads * self.head_dim, law, law, owned, reusable=True, split=self.num_key_value_heads
+        )
         if not self.store_k_eq_v_once:
-            yield Row("value", "kv", self.num_key_value_heads * self.value_dim, law, law, owned, reusable=True)
+            yield Row(
+                "value",
+                "kv",
+                self.num_key_value_heads * self.value_dim,
+                law,
+                law,
+                owned,
+                reusable=True,
+                split=self.num_key_value_heads,
+            )
 
     def weights(self, site: Site) -> Iterator[Weight]:
         d, query, value = site.hidden_size, self.num_attention_heads * self.head_dim, self.num_attention_heads * self.value_dim
         key_out, value_out = self.num_key_value_heads * self.head_dim, self.num_key_value_heads * self.value_dim
-        yield Weight("q_proj", "attention", (query, d))
+        heads, kv_heads = self.num_attention_heads, self.num_key_value_heads
+        yield Weight("q_proj", "attention", (query, d), split=heads)
         if not site.reuses:
-            yield Weight("k_proj", "attention", (key_out, d))
+            yield Weight("k_proj", "attention", (key_out, d), split=kv_heads, uneven="repeat")
             if not self.attention_k_eq_v:
-                yield Weight("v_proj", "attention", (value_out, d))
-        yield Weight("o_proj", "attention", (d, value))
+                yield Weight("v_proj", "attention", (value_out, d), split=kv_heads, uneven="repeat")
+        yield Weight("o_proj", "attention", (d, value), split=heads)
         if self.qkv_bias:
-            yield vector("q_bias", "attention", query)
+            yield vector("q_bias", "attention", query, split=heads)
             if not site.reuses:
-                yield vector("k_bias", "attention", key_out)
-                yield vector("v_bias", "attention", value_out)
+                yield vector("k_bias", "attention", key_out, split=kv_heads, uneven="repeat")
+                yield vector("v_bias", "attention", value_out, split=kv_heads, uneven="repeat")
         if self.o_bias:
             yield vector("o_bias", "attention", d)
         if self.qk_norm:
@@ -87,10 +99,11 @@ class GQA(Attention):
             if not site.reuses:
                 yield vector("k_norm", "norms", self.head_dim)
         if self.output_gate is not None:
-            yield Weight("gate_proj", "attention", (self.num_attention_heads if self.output_gate == "per_head" else value, d))
+            yield Weight("gate_proj", "attention", (heads if self.output_gate == "per_head" else value, d), split=heads)
         if self.learned_sinks:
-            yield vector("sinks", "attention", self.num_attention_heads)
+            yield vector("sinks", "attention", heads, split=heads)
 
     def work(self, site: Site) -> Iterator[Work]:
-        yield Work("scores", "attention", 2 * self.num_attention_heads * self.head_dim, self.visible, "score")
-        yield Work("value mix", "attention", 2 * self.num_attention_heads * self.value_dim, self.visible, "mix")
+        heads = self.num_attention_heads
+        yield Work("scores", "attention", 2 * heads * self.head_dim, self.visible, "score", split=heads)
+        yield Work("value mix", "attention", 2 * heads * self.value_dim, self.visible, "mix", split=heads)

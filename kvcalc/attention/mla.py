@@ -54,7 +54,14 @@ class MLA(Attention):
             EVERY,
             "score",
             prefill_flops=2 * heads * expanded_key,
+            split=heads,
         )
         yield Work(
-            "value mix", "attention", 2 * heads * self.kv_lora_rank, EVERY, "mix", prefill_flops=2 * heads * self.v_head_dim
+            "value mix",
+            "attention",
+            2 * heads * self.kv_lora_rank,
+            EVERY,
+            "mix",
+            prefill_flops=2 * heads * self.v_head_dim,
+            split=heads,
         )

@@ -40,6 +40,14 @@ class NgramTables(EmbeddingPart):
     def model_weights(self, site: Site) -> Iterator[Weight]:
         d, layers = site.hidden_size, len(self.layers)
         for layer, rows in zip(self.layers, self.num_embeddings, strict=True):
-            yield Weight(f"table_{layer}", "engram_table", (rows, self.head_dim), "lookup", chosen=self.rows_per_token)
+            yield Weight(
+                f"table_{layer}",
+                "engram_table",
+                (rows, self.head_dim),
+                "lookup",
+                chosen=self.rows_per_token,
+                split=rows,
+                uneven="pad",
+            )
         yield Weight("kv_proj", "engram_projection", (d * (self.hc_mult + 1), self.rows_per_token * self.head_dim), copies=layers)
         yield Weight("gate_norms", "engram_projection", (self.hc_mult, d), "vector", copies=2 * layers)

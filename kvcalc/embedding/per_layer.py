@@ -25,7 +25,9 @@ class PerLayerEmbedding(EmbeddingPart):
 
     def model_weights(self, site: Site) -> Iterator[Weight]:
         row = site.num_hidden_layers * self.dim
-        yield Weight("per_layer_table", "ple_table", (self.vocab_size, row), "lookup", chosen=1)
+        yield Weight(
+            "per_layer_table", "ple_table", (self.vocab_size, row), "lookup", chosen=1, split=self.vocab_size, uneven="pad"
+        )
         yield Weight("per_layer_model_projection", "ple_projections", (row, site.hidden_size))
         yield vector("per_layer_projection_norm", "norms", self.dim)
 

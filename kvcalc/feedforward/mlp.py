@@ -24,9 +24,9 @@ class MLP(FeedForward):
     mlp_bias: bool = Field(False, description="Biases on every matrix")
 
     def weights(self, site: Site) -> Iterator[Weight]:
-        into = 2 if self.gated else 1
-        yield Weight("up_proj", "dense_mlp", (self.intermediate_size, site.hidden_size), copies=into)
-        yield Weight("down_proj", "dense_mlp", (site.hidden_size, self.intermediate_size))
+        into, width = 2 if self.gated else 1, self.intermediate_size
+        yield Weight("up_proj", "dense_mlp", (width, site.hidden_size), copies=into, split=width)
+        yield Weight("down_proj", "dense_mlp", (site.hidden_size, width), split=width)
         if self.mlp_bias:
-            yield vector("up_bias", "dense_mlp", self.intermediate_size, copies=into)
+            yield vector("up_bias", "dense_mlp", width, copies=into, split=width)
             yield vector("down_bias", "dense_mlp", site.hidden_size)

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 import kvcalc.router
-from kvcalc.kind import Count, FeedForward, Kinds, OneOf, Router, Site, Weight, Width
+from kvcalc.kind import Count, FeedForward, Kinds, OneOf, Router, Site, Weight, Width, vector
 
 ROUTERS = Kinds(kvcalc.router, Router)
 
@@ -44,17 +44,23 @@ class MoE(FeedForward):
     def weights(self, site: Site) -> Iterator[Weight]:
         d, width, into = site.hidden_size, self.moe_intermediate_size, 2 if self.gated else 1
         experts, chosen = self.num_experts, self.num_experts_per_tok
-        yield Weight("expert_up", "routed_experts", (width, d), copies=into * experts, chosen=into * chosen)
-        yield Weight("expert_down", "routed_experts", (d, width), copies=experts, chosen=chosen)
+
+        def routed(weight: Weight, of_an_expert: int = 1) -> Weight:
+            return weight._replace(copies=of_an_expert * experts, chosen=of_an_expert * chosen, experts=experts)
+
+        yield routed(Weight("expert_up", "routed_experts", (width, d), split=width), into)
+        yield routed(Weight("expert_down", "routed_experts", (d, width), split=width))
         if self.expert_bias:
-            yield Weight("expert_up_bias", "routed_experts", (1, width), "vector", copies=into * experts, chosen=into * chosen)
-            yield Weight("expert_down_bias", "routed_experts", (1, d), "vector", copies=experts, chosen=chosen)
+            yield routed(vector("expert_up_bias", "routed_experts", width, split=width), into)
+            yield routed(vector("expert_down_bias", "routed_experts", d))
         yield from self.router.routing(site, experts, chosen)
         if self.shared_intermediate_size is not None:
-            yield Weight("shared_up", "shared_experts", (self.shared_intermediate_size, d), copies=into)
-            yield Weight("shared_down", "shared_experts", (d, self.shared_intermediate_size))
+            shared = self.shared_intermediate_size
+            yield Weight("shared_up", "shared_experts", (shared, d), copies=into, split=shared)
+            yield Weight("shared_down", "shared_experts", (d, shared), split=shared)
         if self.shared_expert_gate:
             yield Weight("shared_gate", "shared_experts", (1, d))
         if self.dense_intermediate_size is not None:
-            yield Weight("up_proj", "dense_mlp", (self.dense_intermediate_size, d), copies=2)
-            yield Weight("down_proj", "dense_mlp", (d, self.dense_intermediate_size))
+            dense = self.dense_intermediate_size
+            yield Weight("up_proj", "dense_mlp", (dense, d), copies=2, split=dense)
+            yield Weight("down_proj", "dense_mlp", (d, dense), split=dense)
