@@ -36,3 +36,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     """The nearest known name as a hint, or None if nothing is near."""
     near = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"did you mean '{near[0]}'?" if near else None
+
+
+class PlanError(KvcalcError):
+    """A parallel plan that the model or the devices do not allow."""

@@ -101,6 +101,10 @@ class Device(Record):
         return parse_quantity(self.bandwidth.value, BYTES_PER_S, "bandwidth")
 
     @cached_property
+    def link_bytes_per_s(self) -> Fraction | None:
+        return None if self.link is None else parse_quantity(self.link.value, BYTES_PER_S, "link")
+
+    @cached_property
     def watts(self) -> Fraction | None:
         return None if self.power is None else parse_quantity(self.power.value, WATTS, "power")
 

@@ -176,6 +176,11 @@ class Router(Part):
 class Residual(Part):
     """What carries the stream from layer to layer, its norms included."""
 
+    @property
+    def streams_kept(self) -> int:
+        """Vectors of hidden_size that one token hands from layer to layer."""
+        return 1
+
     def model_weights(self, site: Site) -> Iterator[Weight]:
         """Tensors that stand once in the model, not once per layer."""
         yield from ()

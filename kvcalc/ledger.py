@@ -15,7 +15,7 @@ from kvcalc.errors import ScenarioError, did_you_mean
 from kvcalc.formats import FORMATS, Format, get_format
 from kvcalc.kind import Row, Stream, Uneven, Weight, Work
 from kvcalc.scenario import NATIVE, Scenario
-from kvcalc.slots import Law
+from kvcalc.slots import Law, read_between, written_between
 from kvcalc.spec import MATRIX_USES, Block, ModelSpec
 from kvcalc.units import round_half_up
 
@@ -171,6 +171,8 @@ def _entries(model: ModelSpec, scenario: Scenario, block: Block, span: Span) -> 
         yield _weight_entry(model, scenario, block, weight, span)
     for row in block.rows:
         yield _row_entry(model, scenario, block, row, span)
+    if block.held_only:
+        return
     for work in block.work:
         yield _work_entry(model, scenario, block, work, span)
     for stream in block.streams:
@@ -230,7 +232,7 @@ def _weight_entry(model: ModelSpec, scenario: Scenario, block: Block, weight: We
 def _tokens_run(scenario: Scenario, block: Block, weight: Weight, span: Span) -> int:
     """Times that one sequence's pass applies the tensor: tokens, or closed blocks where it runs once per block."""
     last = weight.last if weight.last is not None else None if weight.every_token else block.replay
-    return weight.runs.written(span[1]) - weight.runs.written(_start(scenario, span, last))
+    return written_between(weight.runs, _start(scenario, span, last), span[1])
 
 
 def active_elements(weight: Weight) -> int:
@@ -285,9 +287,9 @@ def _row_entry(model: ModelSpec, scenario: Scenario, block: Block, row: Row, spa
     if block.held_only:
         read = written = 0
     elif scenario.phase == "decode":
-        read, written = row.read.count(t), row.held.written(t) - row.held.written(start)
+        read, written = row.read.count(t), written_between(row.held, start, t)
     else:
-        read, written = held, min(held, row.held.written(t) - row.held.written(start)) if start else held
+        read, written = held, min(held, written_between(row.held, start, t)) if start else held
     return Entry(
         piece=row.piece,
         group=block.label,
@@ -347,7 +349,7 @@ def growth(model: ModelSpec, scenario: Scenario) -> Fraction:
 def _work_entry(model: ModelSpec, scenario: Scenario, block: Block, work: Work, span: Span) -> Entry:
     expanded = scenario.phase == "prefill" and work.prefill_flops is not None
     per_slot = work.prefill_flops if expanded and work.prefill_flops is not None else work.flops
-    slots = work.read.area(span[1]) - work.read.area(_start(scenario, span, block.replay))
+    slots = read_between(work.read, _start(scenario, span, block.replay), span[1])
     flops = per_slot * slots * block.layers * scenario.batch
     math = CORE_MATH
     if work.operand is not None:

@@ -1,38 +1,40 @@
-"""Entries and a device: time bounds, what binds, fit, energy and money. The only room that divides by a rate.
+"""Entries and devices: time bounds, what binds, fit, energy and money. The only room that divides by a rate.
 
-T_math = FLOPs / dense peak of the arithmetic each product runs in; T_mem = bytes / peak bandwidth.
-lower = max(T_math, T_mem): perfect overlap at peak rates, which no machine beats. upper = T_math + T_mem: no overlap at peak rates.
+T_math = FLOPs / dense peak of the arithmetic each product runs in; T_mem = bytes / peak bandwidth; T_link = bytes sent / link rate.
+lower = the largest of them: perfect overlap at peak rates, which no machine beats. upper = their sum: no overlap at peak rates.
 Words and idea: scaling-book, https://jax-ml.github.io/scaling-book/roofline/.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import ceil
 
+from kvcalc.errors import PlanError
 from kvcalc.hardware import Device
 from kvcalc.ledger import Entry, Ledger
+from kvcalc.parallel import Collective, Plan, Stage, shard, usual
+from kvcalc.scenario import Scenario
 from kvcalc.units import MILLION, SECONDS_PER_HOUR
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """Time bounds of some entries on a device [s]. `math` is None where the device's rate for them is unknown."""
+    """Time bounds [s]. `math_seconds` is None where the device's rate for some product is unknown."""
 
     memory_seconds: float
     math_seconds: float | None
+    link_seconds: float
+    lower: float
+    upper: float | None
     flops: int
     bytes: int
 
     @property
-    def lower(self) -> float:
-        return max(self.memory_seconds, self.math_seconds or 0.0)
-
-    @property
-    def upper(self) -> float | None:
-        return None if self.math_seconds is None else self.memory_seconds + self.math_seconds
-
-    @property
     def bound_by(self) -> str:
+        """memory, compute or link."""
+        if self.link_seconds > max(self.memory_seconds, self.math_seconds or 0.0):
+            return "link"
         if self.math_seconds is None:
             return "memory, as far as is known"
         return "memory" if self.memory_seconds >= self.math_seconds else "compute"
@@ -45,10 +47,12 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a device says to a ledger."""
+    """What devices say to a ledger. Byte counts are of all devices, each taken as full as the fullest."""
 
     device: Device
     count: int
+    plan: Plan
+    stages: tuple[Stage, ...]
     bound: Bound
     fits: bool | None
     needed_bytes: int
@@ -63,40 +67,126 @@ class Answer:
     def headroom_bytes(self) -> int | None:
         return None if self.usable_bytes is None else self.usable_bytes - self.needed_bytes
 
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """What one device of each stage runs, stage after stage."""
+        return tuple(entry for stage in self.stages for entry in stage.ledger.entries)
+
+    @property
+    def collectives(self) -> tuple[Collective, ...]:
+        return tuple(sent for stage in self.stages for sent in stage.collectives)
+
 
 def bound(entries: Iterable[Entry], device: Device, count: int = 1) -> Bound:
-    """Bounds of some entries, perfectly split over `count` devices."""
+    """Bounds of some entries on one device, or perfectly split over `count`: nothing copied, no time on the links."""
     flops_by_math: dict[str, int] = {}
     moved = 0
     for entry in entries:
         moved += entry.read_bytes + entry.written_bytes
         if entry.flops:
             flops_by_math[entry.math] = flops_by_math.get(entry.math, 0) + entry.flops
-    seconds: Fraction | None = Fraction(0)
+    exact: Fraction | None = Fraction(0)
     for math, flops in flops_by_math.items():
         rate = device.rate(math)
-        seconds = None if rate is None or seconds is None else seconds + Fraction(flops) / (rate[1] * count)
+        exact = None if rate is None or exact is None else exact + Fraction(flops) / (rate[1] * count)
+    memory = float(Fraction(moved) / (device.bandwidth_bytes_per_s * count))
+    seconds = None if exact is None else float(exact)
     return Bound(
-        memory_seconds=float(Fraction(moved) / (device.bandwidth_bytes_per_s * count)),
-        math_seconds=None if seconds is None else float(seconds),
+        memory_seconds=memory,
+        math_seconds=seconds,
+        link_seconds=0.0,
+        lower=max(memory, seconds or 0.0),
+        upper=None if seconds is None else memory + seconds,
         flops=sum(flops_by_math.values()),
         bytes=moved,
     )
 
 
-def answer(ledger: Ledger, device: Device, count: int = 1) -> Answer:
-    """Fit, bounds, energy and money of one step. Energy is TDP x lower bound, money the cloud price x lower bound: both lower bounds."""
-    totals, scenario = ledger.totals, ledger.scenario
-    whole = bound(ledger.entries, device, count)
-    needed = totals.weight_bytes + totals.state_bytes
+def in_turn(bounds: Iterable[Bound]) -> Bound:
+    """Bounds of what runs one after the other: every time adds up."""
+    listed = list(bounds)
+    maths = [each.math_seconds for each in listed if each.math_seconds is not None]
+    uppers = [each.upper for each in listed if each.upper is not None]
+    return Bound(
+        memory_seconds=sum(each.memory_seconds for each in listed),
+        math_seconds=sum(maths) if len(maths) == len(listed) else None,
+        link_seconds=sum(each.link_seconds for each in listed),
+        lower=sum(each.lower for each in listed),
+        upper=sum(uppers) if len(uppers) == len(listed) else None,
+        flops=sum(each.flops for each in listed),
+        bytes=sum(each.bytes for each in listed),
+    )
+
+
+def stage_bound(stage: Stage, device: Device) -> Bound:
+    """Bounds of one stage: its passes in turn; what it sends may overlap with all of them."""
+    passes = in_turn(bound(entries, device) for entries in stage.ledger.passes)
+    sent = sum(link_seconds(collective, device) or 0.0 for collective in stage.collectives)
+    return replace(
+        passes,
+        link_seconds=sent,
+        lower=max(passes.lower, sent),
+        upper=None if passes.upper is None else passes.upper + sent,
+    )
+
+
+def link_seconds(collective: Collective, device: Device) -> float | None:
+    """Time of a collective on the link, one direction [s]; None where the link's rate is unknown or lies between nodes."""
+    rate = device.link_bytes_per_s
+    if rate is None or (device.max_per_node is not None and collective.devices > device.max_per_node):
+        return None
+    return float(Fraction(collective.bytes) / rate)
+
+
+def step_bound(ledger: Ledger, device: Device, plan: Plan) -> Bound:
+    """Bounds of one step of the whole batch under a plan.
+
+    A pipeline runs the batch as m microbatches: the step lasts at least as long as one microbatch through all stages, and as m
+    microbatches through the slowest. The better of m = 1 and m = pp is taken.
+    """
+    if plan.pp == 1:
+        return stage_bound(shard(ledger.model, ledger.scenario, plan)[0], device)
+    replica = ceil(Fraction(ledger.scenario.batch, plan.dp))
+    return min((_pipelined(ledger, device, plan, m) for m in {1, min(plan.pp, replica)}), key=lambda each: each.lower)
+
+
+def _pipelined(ledger: Ledger, device: Device, plan: Plan, microbatches: int) -> Bound:
+    scenario: Scenario = ledger.scenario
+    batch = plan.dp * ceil(Fraction(ceil(Fraction(scenario.batch, plan.dp)), microbatches))
+    stages = [stage_bound(stage, device) for stage in shard(ledger.model, replace(scenario, batch=batch), plan)]
+    through = in_turn(stages)
+    slowest = max(stages, key=lambda each: each.lower)
+    if microbatches * slowest.lower <= through.lower:
+        return through
+    return in_turn([slowest] * microbatches)
+
+
+def answer(ledger: Ledger, device: Device, count: int = 1, plan: Plan | None = None) -> Answer:
+    """Fit, bounds, energy and money of one step. Energy is TDP x lower bound, money the cloud price x lower bound: both lower bounds.
+
+    Raises:
+        PlanError: the plan's devices are not `count`, or the model does not divide so.
+    """
+    model, scenario = ledger.model, ledger.scenario
+    chosen = plan if plan is not None else usual(model, count, device.max_per_node)
+    if chosen.devices != count:
+        raise PlanError(
+            f"tp {chosen.tp} x pp {chosen.pp} x dp {chosen.dp} = {chosen.devices:,} devices, but {count:,} are given",
+            f"--on {chosen.devices}x{device.id}, or another plan",
+        )
+    stages = shard(model, scenario, chosen)
+    whole = step_bound(ledger, device, chosen)
+    needed = count * max(stage.held_bytes for stage in stages)
     memory = device.memory_bytes * count
     usable = None if device.usable_bytes is None else device.usable_bytes * count
     fits = needed <= usable if usable is not None else False if needed > memory else None
-    tokens = scenario.batch * (scenario.context if scenario.phase == "prefill" else 1)
+    tokens = scenario.tokens if scenario.phase == "prefill" else scenario.batch
     watts, price = device.watts, device.usd_per_hour
     return Answer(
         device=device,
         count=count,
+        plan=chosen,
+        stages=stages,
         bound=whole,
         fits=fits,
         needed_bytes=needed,
@@ -107,11 +197,20 @@ def answer(ledger: Ledger, device: Device, count: int = 1) -> Answer:
         usd_per_million_tokens=None
         if price is None
         else float(price) / SECONDS_PER_HOUR * count * whole.lower / tokens * MILLION,
-        notes=tuple(_notes(ledger, device, count, usable)),
+        notes=tuple(_notes(ledger, device, chosen, stages, needed, usable, chosen_here=plan is None)),
     )
 
 
-def _notes(ledger: Ledger, device: Device, count: int, usable: int | None) -> Iterable[str]:
+def _notes(
+    ledger: Ledger,
+    device: Device,
+    plan: Plan,
+    stages: tuple[Stage, ...],
+    needed: int,
+    usable: int | None,
+    *,
+    chosen_here: bool,
+) -> Iterator[str]:
     for math, entries in ledger.by("math").items():
         if not any(entry.flops for entry in entries):
             continue
@@ -121,7 +220,16 @@ def _notes(ledger: Ledger, device: Device, count: int, usable: int | None) -> It
         elif rate[0] != math:
             pieces = dict.fromkeys(entry.piece for entry in entries if entry.flops)
             yield f"{device.id} has no {math} arithmetic: {', '.join(pieces)} computed in {rate[0]}"
-    if usable is None and ledger.totals.weight_bytes + ledger.totals.state_bytes <= device.memory_bytes * count:
+    if usable is None and needed <= device.memory_bytes * plan.devices:
         yield f"{device.id}: what a program may use of {device.memory.value} is not published, so a fit cannot be promised"
-    if count > 1:
-        yield f"{count} devices: perfectly split, no time on the links; a bound, not a plan"
+    if plan.devices > 1 and chosen_here:
+        yield f"plan {plan.line}: as much tensor parallelism as heads and a node allow; choose with --tp --pp --ep --dp"
+    if plan.dp > ledger.scenario.batch:
+        yield f"dp {plan.dp} with a batch of {ledger.scenario.batch:,}: {plan.dp - ledger.scenario.batch} replicas have nothing to do"
+    copied = plan.devices * max(stage.held_bytes for stage in stages) - ledger.totals.weight_bytes - ledger.totals.state_bytes
+    if plan.devices > 1 and copied > (ledger.totals.weight_bytes + ledger.totals.state_bytes) // 10:
+        yield "the fullest device counts for all: copies (KV heads beyond tp, latents, index keys, embeddings) and uneven stages are in it"
+    unknown = {sent.name for stage in stages for sent in stage.collectives if link_seconds(sent, device) is None}
+    if unknown:
+        where = "its link's rate is not published" if device.link_bytes_per_s is None else "they cross nodes"
+        yield f"{device.id}: no time counted for {', '.join(sorted(unknown))}: {where}"

@@ -125,6 +125,7 @@ class Chunk:
     def written(self, t: int) -> int:
         return t
 
+    cycle = property(lambda self: (self.size, 1))
     text = property(lambda self: f"((t-1) mod {self.size:,} + 1)")
     latex = property(lambda self: rf"((t-1) \bmod {self.size} + 1)")
 
@@ -194,6 +195,7 @@ class OpenTail:
     def written(self, t: int) -> int:
         return t
 
+    cycle = property(lambda self: (self.m, 0))
     text = property(lambda self: f"(t mod {self.m:,})")
     latex = property(lambda self: rf"(t \bmod {self.m})")
 
@@ -244,6 +246,17 @@ EVERY = Every()
 ONCE_PER_TOKEN = Fixed(1)
 
 
-def over_last(law: Law, t: int, last: int | None) -> int:
-    """What the last `last` of t tokens read in all; None means every token."""
-    return law.area(t) - law.area(max(t - last, 0)) if last is not None else law.area(t)
+def cycle(law: Law) -> tuple[int, int] | None:
+    """(period, low) of a law whose count falls back: it is least where t mod period = low. None for a law that never falls."""
+    found: tuple[int, int] | None = getattr(law, "cycle", None)
+    return found
+
+
+def read_between(law: Law, start: int, end: int) -> int:
+    """What tokens start + 1 ... end read in all."""
+    return law.area(end) - law.area(start)
+
+
+def written_between(law: Law, start: int, end: int) -> int:
+    """Slots that tokens start + 1 ... end write."""
+    return law.written(end) - law.written(start)

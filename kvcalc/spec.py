@@ -190,6 +190,8 @@ class Block(NamedTuple):
     """The layers of the model that it stands in; none for what stands outside them."""
     reuses: int | None = None
     """The layer whose rows it reads."""
+    part: Literal["attention", "feedforward", "residual", "model", "embedding", "table", "tower", "draft"] = "model"
+    """Which part of the model it is."""
 
 
 class ModelSpec(Record):
@@ -325,7 +327,7 @@ class ModelSpec(Record):
             return tuple(self._draft_blocks(self.draft))
         tower = self.towers[name]
         weight = Weight(name, name, (1, tower.parameters), "vector")
-        return (Block(name, "tower", 1, (), (weight,), (), (), held_only=True),)
+        return (Block(name, "tower", 1, (), (weight,), (), (), held_only=True, part="tower"),)
 
     @property
     def optional_pieces(self) -> list[str]:
@@ -343,11 +345,13 @@ class ModelSpec(Record):
         for (name, reuses, replay), places in seats.items():
             label = name if reuses is None else f"{name} (reads layer {reuses})"
             site = self._site(reuses=reuses is not None)
-            yield self._block(label, self.attention[name], places, site, replay)._replace(reuses=reuses)
+            yield self._block(label, self.attention[name], places, site, replay)._replace(reuses=reuses, part="attention")
         for (name, replay), places in blocks.items():
-            yield self._block(_replayed(name, replay), self.feedforward[name], places, self._site(), replay)
+            block = self._block(_replayed(name, replay), self.feedforward[name], places, self._site(), replay)
+            yield block._replace(part="feedforward")
         for replay, places in streams.items():
-            yield self._block(_replayed("residual", replay), self.residual, places, self._site(), replay)
+            block = self._block(_replayed("residual", replay), self.residual, places, self._site(), replay)
+            yield block._replace(part="residual")
 
     def _block(
         self, label: str, part: Attention | FeedForward | Residual, places: list[int], site: Site, replay: int | None
@@ -367,21 +371,23 @@ class ModelSpec(Record):
     def _embedding_blocks(self) -> Iterator[Block]:
         site = self._site()
         yield Block("model", kind_of(self.residual), 1, (), tuple(self.residual.model_weights(site)), (), ())
-        yield Block("embedding", "token", 1, (), tuple(self.embedding.model_weights(site)), (), ())
+        yield Block("embedding", "token", 1, (), tuple(self.embedding.model_weights(site)), (), (), part="embedding")
         for key, part in self.embedding.tables.items():
-            yield Block(key, key, 1, (), tuple(part.model_weights(site)), (), ())
+            yield Block(key, key, 1, (), tuple(part.model_weights(site)), (), (), part="table")
             per_layer = tuple(part.weights(site))
             if per_layer:
                 layers = self.num_hidden_layers
-                yield Block(key, key, layers, (), per_layer, (), (), places=tuple(range(layers)))
+                yield Block(key, key, layers, (), per_layer, (), (), places=tuple(range(layers)), part="table")
 
     def _draft_blocks(self, draft: Draft) -> Iterator[Block]:
         for block in self._blocks(list(self._plan(draft.layers))):
             weights = tuple(weight._replace(piece=f"draft:{weight.piece}") for weight in block.weights)
             rows = tuple(row._replace(piece=f"draft:{row.piece}") for row in block.rows)
-            yield Block(f"draft {block.label}", block.kind, block.layers, rows, weights, (), (), held_only=True)
+            yield block._replace(
+                label=f"draft {block.label}", rows=rows, weights=weights, held_only=True, part="draft", places=(), replay=None
+            )
         extra = tuple(Weight(w.name, f"draft:{w.name}", (w.shape[0], w.shape[1]), copies=w.count) for w in draft.weights)
-        yield Block("draft", "draft", 1, (), extra, (), (), held_only=True)
+        yield Block("draft", "draft", 1, (), extra, (), (), held_only=True, part="draft")
 
     def weight_format(self, weight: Weight) -> Format:
         """The format in which the release stores a tensor."""

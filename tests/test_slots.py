@@ -3,7 +3,21 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvcalc.slots import EVERY, Chunk, Closing, EveryNth, Fixed, LastBlock, Law, OpenTail, Top, Window, over_last, triangle
+from kvcalc.slots import (
+    EVERY,
+    Chunk,
+    Closing,
+    EveryNth,
+    Fixed,
+    LastBlock,
+    Law,
+    OpenTail,
+    Top,
+    Window,
+    read_between,
+    triangle,
+    written_between,
+)
 
 sizes = st.integers(1, 60)
 base = st.one_of(
@@ -30,9 +44,10 @@ def test_area_is_the_sum_of_counts(law: Law, t: int) -> None:
 
 
 @given(laws, contexts, st.integers(0, 500))
-def test_over_last_is_the_sum_of_the_last_counts(law: Law, t: int, last: int) -> None:
-    assert over_last(law, t, last) == sum(law.count(x) for x in range(max(t - last, 0) + 1, t + 1))
-    assert over_last(law, t, None) == law.area(t)
+def test_between_two_tokens_is_the_sum_of_the_counts_there(law: Law, start: int, more: int) -> None:
+    end = start + more
+    assert read_between(law, start, end) == sum(law.count(x) for x in range(start + 1, end + 1))
+    assert written_between(law, 0, end) == written_between(law, 0, start) + written_between(law, start, end)
 
 
 @given(base, contexts, st.integers(1, 80))

@@ -29,6 +29,10 @@ class HyperConnections(Residual):
     head: bool = Field(True, description="A learned mix of the copies before the final norm")
     passes: Literal[1, 2] = Field(2, description="Passes of the fused kernels over the streams")
 
+    @property
+    def streams_kept(self) -> int:
+        return self.hc_mult
+
     def weights(self, site: Site) -> Iterator[Weight]:
         n, d = self.hc_mult, site.hidden_size
         yield vector("layer_norms", "norms", d, copies=NORMS_PER_LAYER)

@@ -1,0 +1,336 @@
+"""More than one device: which part of a ledger stands on the fullest device of each stage, and what the devices must send each other.
+
+Tensor parallelism cuts what has heads or a width (`split`) into tp parts; what has fewer parts is repeated (KV heads), what has one is
+copied (MLA latents, index keys, norms, routers). Pipeline stages are runs of layers, chosen so that the fullest holds least. Attention
+data parallelism gives each replica its part of the batch; experts are dealt out over ep devices, or cut like the rest.
+Source of the rules: Shoeybi et al. 2019, arXiv:1909.08053 (tensor parallel); vLLM 0.33.0 (KV heads repeated, MLA and indexer copied).
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+
+from kvcalc.errors import PlanError
+from kvcalc.formats import FORMATS
+from kvcalc.kind import Weight
+from kvcalc.ledger import ACTIVATION_FORMAT, PER_PASS, Entry, Ledger, added, blocks_of, expected_distinct, of_blocks
+from kvcalc.scenario import Scenario
+from kvcalc.spec import Block, ModelSpec
+
+MAX_DEVICES = 65_536
+CUT = ("elements", "parameters", "active_parameters", "weight_bytes", "state_bytes", *PER_PASS)
+LISTED = 64
+"""Sizes up to this are tried when an error says which divide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a model stands on tp x pp x dp devices.
+
+    Args:
+        tp: tensor parallel: devices that share each layer.
+        pp: pipeline stages: runs of layers.
+        ep: devices over which whole experts are dealt out, within the tp x dp devices of a stage; 1: experts are cut like the rest.
+        dp: attention data parallel: replicas of all but the dealt-out experts, each with its part of the batch.
+    """
+
+    tp: int = 1
+    pp: int = 1
+    ep: int = 1
+    dp: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("tp", "pp", "ep", "dp"):
+            if not 1 <= getattr(self, name) <= MAX_DEVICES:
+                raise PlanError(f"--{name} {getattr(self, name):,} must be between 1 and {MAX_DEVICES:,}")
+        if (self.tp * self.dp) % self.ep or (self.tp % self.ep and self.ep % self.tp):
+            fitting = [
+                n for n in range(1, self.tp * self.dp + 1) if not (self.tp * self.dp) % n and not (self.tp % n and n % self.tp)
+            ]
+            raise PlanError(
+                f"ep={self.ep} does not divide the {self.tp * self.dp} devices of a stage (tp={self.tp} x dp={self.dp})",
+                "sizes that do: " + ", ".join(map(str, fitting)),
+            )
+
+    @property
+    def devices(self) -> int:
+        return self.tp * self.pp * self.dp
+
+    @property
+    def expert_tp(self) -> int:
+        """Parts into which a single expert is cut."""
+        return max(self.tp // self.ep, 1)
+
+    @property
+    def expert_replicas_joined(self) -> int:
+        """Attention replicas whose tokens meet at the same experts."""
+        return max(self.ep // self.tp, 1)
+
+    @property
+    def line(self) -> str:
+        """The plan in words: tp 8, ep 8."""
+        parts = [f"{name} {getattr(self, name)}" for name in ("tp", "pp", "ep", "dp") if getattr(self, name) > 1]
+        return ", ".join(parts) or "one device"
+
+
+@dataclass(frozen=True, slots=True)
+class Collective:
+    """What one device sends in one step.
+
+    `bytes` is what must leave a device on its link, in one direction, under the best known algorithm (a ring for all-reduce).
+    """
+
+    name: str
+    devices: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The fullest device of one pipeline stage: its part of the ledger, and what it sends."""
+
+    layers: tuple[int, ...]
+    ledger: Ledger
+    collectives: tuple[Collective, ...]
+
+    @property
+    def held_bytes(self) -> int:
+        return self.ledger.totals.weight_bytes + self.ledger.totals.state_bytes
+
+
+def shard(model: ModelSpec, scenario: Scenario, plan: Plan) -> tuple[Stage, ...]:
+    """The fullest device of each stage.
+
+    Raises:
+        PlanError: the model's heads, widths, layers or experts do not divide so; it says which sizes do.
+    """
+    _refuse(model, plan)
+    blocks = blocks_of(model, scenario)
+    runs = stages(model, scenario, plan, blocks)
+    out = []
+    for number, layers in enumerate(runs):
+        own = tuple(_blocks_of_stage(model, blocks, layers, first=number == 0, last=number == len(runs) - 1))
+        ledger = _on_one_device(model, scenario, plan, own)
+        out.append(Stage(layers, ledger, tuple(_collectives(model, scenario, plan, own, last=number == len(runs) - 1))))
+    return tuple(out)
+
+
+# -- tensor, expert and data parallel -----------------------------------------------------------------------------------------------
+
+
+def share(split: int, uneven: str, tp: int) -> Fraction | None:
+    """The part of something with `split` equal parts that one of tp devices holds; None where that cannot be."""
+    if split == 1 or tp == 1:
+        return Fraction(1)
+    if split % tp == 0:
+        return Fraction(1, tp)
+    if uneven == "pad":
+        return Fraction(min(ceil(Fraction(split, tp)), split), split)
+    if uneven == "repeat" and tp % split == 0:
+        return Fraction(1, split)
+    return None
+
+
+def _refuse(model: ModelSpec, plan: Plan) -> None:
+    if plan.ep > 1 and not any(weight.experts for block in model.blocks for weight in block.weights):
+        raise PlanError(f"ep={plan.ep}: {model.id} has no experts to deal out", "leave out --ep")
+    for block in model.blocks:
+        for weight in block.weights:
+            if weight.experts and plan.ep > weight.experts:
+                raise PlanError(f"ep={plan.ep} is more than the {weight.experts:,} experts of {model.id}")
+            if share(weight.split, weight.uneven, _cut_of(plan, weight.experts)) is None:
+                fitting = [n for n in range(1, LISTED + 1) if _divides(model, n, plan.ep)]
+                raise PlanError(
+                    f"tp={plan.tp} does not divide {model.id}: {block.label}.{weight.name} comes in {weight.split:,} equal parts",
+                    f"tp that divides everything: {', '.join(map(str, fitting))}",
+                )
+    if plan.pp > model.num_hidden_layers:
+        raise PlanError(f"pp={plan.pp} is more than the {model.num_hidden_layers} layers of {model.id}")
+
+
+def _cut_of(plan: Plan, experts: int) -> int:
+    return plan.expert_tp if experts else plan.tp
+
+
+def _divides(model: ModelSpec, tp: int, ep: int) -> bool:
+    cut = {True: max(tp // ep, 1), False: tp}
+    weights = (weight for block in model.blocks for weight in block.weights)
+    return all(share(weight.split, weight.uneven, cut[weight.experts > 0]) is not None for weight in weights)
+
+
+def _on_one_device(model: ModelSpec, scenario: Scenario, plan: Plan, blocks: tuple[Block, ...]) -> Ledger:
+    """Each replica runs its part of the batch, rounded up; joined experts see the tokens of all their replicas."""
+    replica = _with_batch(scenario, ceil(Fraction(scenario.batch, plan.dp)))
+    own = of_blocks(model, replica, blocks)
+    if plan == Plan():
+        return own
+    joined = of_blocks(model, _with_batch(replica, replica.batch * plan.expert_replicas_joined), blocks)
+    passes = tuple(
+        tuple(_part(met if entry.experts else entry, plan) for entry, met in zip(alone, together, strict=True))
+        for alone, together in zip(own.passes, joined.passes, strict=True)
+    )
+    return Ledger(model, replica, added(passes), (), passes)
+
+
+def _with_batch(scenario: Scenario, batch: int) -> Scenario:
+    values = {name: getattr(scenario, name) for name in scenario.__slots__}
+    return Scenario(**(values | {"batch": batch}))
+
+
+def _part(entry: Entry, plan: Plan) -> Entry:
+    part = share(entry.split, entry.uneven, _cut_of(plan, entry.experts)) or Fraction(1)
+    if entry.experts:
+        part *= Fraction(ceil(Fraction(entry.experts, plan.ep)), entry.experts)
+    if part == 1:
+        return entry
+    return entry._replace(**{name: ceil(getattr(entry, name) * part) for name in CUT})
+
+
+# -- pipeline -----------------------------------------------------------------------------------------------------------------------
+
+
+def stages(model: ModelSpec, scenario: Scenario, plan: Plan, blocks: tuple[Block, ...]) -> list[tuple[int, ...]]:
+    """The layers of each stage: runs of layers whose fullest device holds the least."""
+    every = tuple(range(model.num_hidden_layers))
+    if plan.pp == 1:
+        return [every]
+    sizes = [0] * len(every)
+    for block in blocks:
+        if block.places:
+            one = _on_one_device(model, scenario, plan, (block._replace(layers=1, places=block.places[:1]),)).totals
+            for place in block.places:
+                sizes[place] += one.weight_bytes + one.state_bytes
+    ends = [
+        _on_one_device(model, scenario, plan, tuple(_outside(blocks, first=first, last=not first))).totals
+        for first in (True, False)
+    ]
+    sizes[0] += ends[0].weight_bytes + ends[0].state_bytes
+    sizes[-1] += ends[1].weight_bytes + ends[1].state_bytes
+    low, high = max(sizes), sum(sizes)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if len(_packed(sizes, middle, plan.pp)) <= plan.pp else (middle + 1, high)
+    return _packed(sizes, low, plan.pp)
+
+
+def _packed(sizes: list[int], most: int, wanted: int) -> list[tuple[int, ...]]:
+    """Runs of at most `most` bytes, filled in order; while more stages are wanted than layers would be left, a run ends early."""
+    runs: list[list[int]] = [[]]
+    held = 0
+    for place, size in enumerate(sizes):
+        left, missing = len(sizes) - place, wanted - len(runs)
+        if runs[-1] and (held + size > most or left <= missing):
+            runs.append([])
+            held = 0
+        runs[-1].append(place)
+        held += size
+    return [tuple(run) for run in runs]
+
+
+def _blocks_of_stage(
+    model: ModelSpec, blocks: tuple[Block, ...], layers: tuple[int, ...], *, first: bool, last: bool
+) -> Iterator[Block]:
+    inside = set(layers)
+    for block in blocks:
+        places = tuple(place for place in block.places if place in inside)
+        if not places:
+            continue
+        here = block._replace(layers=len(places), places=places)
+        if block.reuses is None or block.reuses in inside:
+            yield here
+        else:
+            yield from _with_borrowed_rows(here)
+    yield from _outside(blocks, first=first, last=last)
+
+
+def _with_borrowed_rows(block: Block) -> Iterator[Block]:
+    """Layers that read the rows of a layer in an earlier stage: one copy of these rows stands in their stage too."""
+    kept = tuple(row._replace(owned=True) for row in block.rows)
+    yield block._replace(layers=1, places=block.places[:1], rows=kept)
+    if block.layers > 1:
+        yield block._replace(layers=block.layers - 1, places=block.places[1:])
+
+
+def _outside(blocks: Iterable[Block], *, first: bool, last: bool) -> Iterator[Block]:
+    """What stands outside the layers: look-up tables and towers before the first; final norm, head and draft after the last."""
+    for block in blocks:
+        if block.places:
+            continue
+        if block.part == "embedding" and first != last:
+            yield block._replace(weights=tuple(_at_one_end(block.weights, first=first)))
+        elif last if block.part in ("model", "draft") else first:
+            yield block
+
+
+def _at_one_end(weights: Iterable[Weight], *, first: bool) -> Iterator[Weight]:
+    """The embedding before the first stage, the head after the last. A tied matrix stands at both, as a table and as the head."""
+    for weight in weights:
+        if weight.use == "lookup":
+            if first:
+                yield weight
+        elif not first:
+            yield weight
+        elif weight.name == "token_embedding":
+            yield weight._replace(use="lookup", chosen=1, last=None)
+
+
+# -- what the devices send ----------------------------------------------------------------------------------------------------------
+
+
+def _collectives(
+    model: ModelSpec, scenario: Scenario, plan: Plan, blocks: tuple[Block, ...], *, last: bool
+) -> Iterator[Collective]:
+    """Bytes that one device sends in one step, in 16-bit activations.
+
+    All-reduce of n bytes over p devices: 2 (p - 1)/p n in a ring (Patarasuk and Yuan 2009). Dispatch to experts and the way back:
+    tokens/tp x distinct devices among the k chosen x (p - 1)/p x hidden_size each.
+    """
+    per_element = FORMATS[ACTIVATION_FORMAT].bytes(1, 1)
+    sequences = ceil(Fraction(scenario.batch, plan.dp))
+    dealt = plan.ep > plan.tp
+    reduced, sent = 0, Fraction(0)
+    for block in blocks:
+        stream = sequences * _tokens(scenario, block) * model.hidden_size * per_element
+        chosen = max((w.chosen * w.experts // w.copies for w in block.weights if w.experts and w.chosen), default=0)
+        if dealt and chosen:
+            sent += block.layers * stream * expected_distinct(plan.ep, 1, chosen)
+        elif block.part in ("attention", "feedforward") or (block.part == "embedding" and 0 in _places(blocks)):
+            reduced += block.layers * stream
+    if plan.tp > 1:
+        yield Collective("all-reduce", plan.tp, ceil(Fraction(2 * (plan.tp - 1) * reduced, plan.tp)))
+    if plan.tp > 1 and last:
+        heads = sequences * (1 + scenario.draft_tokens)
+        logits = heads * model.embedding.vocab_size * per_element
+        yield Collective("all-gather of logits", plan.tp, ceil(Fraction((plan.tp - 1) * logits, plan.tp)))
+    if sent:
+        yield Collective("all-to-all to experts and back", plan.ep, ceil(2 * sent * Fraction(plan.ep - 1, plan.ep * plan.tp)))
+    if not last:
+        stream = sequences * _tokens(scenario, None) * model.hidden_size * per_element
+        yield Collective("hand-over to the next stage", 2, ceil(Fraction(stream * model.residual.streams_kept, plan.tp)))
+
+
+def _tokens(scenario: Scenario, block: Block | None) -> int:
+    """Tokens of one sequence that run a block in the whole step."""
+    new = scenario.spans[-1][1] - scenario.spans[0][0]
+    replay = block.replay if block is not None and scenario.phase == "prefill" else None
+    return new if replay is None else min(new, replay)
+
+
+def _places(blocks: Iterable[Block]) -> set[int]:
+    return {place for block in blocks for place in block.places}
+
+
+# -- a plan where none is asked -----------------------------------------------------------------------------------------------------
+
+
+def usual(model: ModelSpec, count: int, per_node: int | None = None) -> Plan:
+    """The plan taken where none is given: as much tensor parallelism as the model and a node allow, pipeline stages for the rest.
+
+    Raises:
+        PlanError: no such plan uses exactly `count` devices.
+    """
+    for tp in range(min(count, per_node or count), 0, -1):
+        if count % tp == 0 and count // tp <= model.num_hidden_layers and _divides(model, tp, 1):
+            return Plan(tp=tp, pp=count // tp)
+    raise PlanError(f"{model.id} does not divide over {count:,} devices by layers and heads", "give --tp, --pp, --ep, --dp")

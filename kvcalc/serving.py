@@ -1,0 +1,166 @@
+"""Serving: time to the first token, time per token, throughput against batch with its knee, speculative decoding. All of it bounds.
+
+TTFT  the prefill of one prompt, from its first uncached token [s]
+TPOT  the decode step of the whole batch, over the tokens that a sequence gains by it [s/token]
+knee  the largest batch whose TPOT is at most twice that of batch 1: where time is a + b B, it is half of the throughput ever reached
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from kvcalc.errors import ScenarioError
+from kvcalc.hardware import Device
+from kvcalc.ledger import ledger, of_blocks
+from kvcalc.parallel import Plan
+from kvcalc.roofline import Bound, bound, in_turn, step_bound
+from kvcalc.scenario import Scenario
+from kvcalc.solve import fits, largest, largest_batch
+from kvcalc.spec import ModelSpec
+
+UNKNOWN_MOST = 1 << 10
+KNEE = 2
+"""How many times the TPOT of batch 1 the knee allows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speculation:
+    """Speculative decoding: `draft_tokens` are guessed, then verified in one step of the model.
+
+    Args:
+        draft_tokens: guesses for each step (k).
+        acceptance: chance that a guess is taken, given that those before it were (a).
+        draft: the model that guesses; None: the draft layers of the model itself.
+        free: the guesses cost nothing (looked up in the prompt).
+    """
+
+    draft_tokens: int
+    acceptance: float
+    draft: ModelSpec | None = None
+    free: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.acceptance <= 1:
+            raise ScenarioError(f"acceptance {self.acceptance:g} must be between 0 and 1")
+        if self.draft_tokens < 1:
+            raise ScenarioError(f"draft tokens {self.draft_tokens} must be at least 1")
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Tokens that one step yields in expectation: (1 - a^(k+1)) / (1 - a). Source: Leviathan et al. 2023, arXiv:2211.17192, eq. 1."""
+        return sum(self.acceptance**place for place in range(self.draft_tokens + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Decode at one batch: bounds of one step, and what follows."""
+
+    batch: int
+    fits: bool | None
+    bound: Bound
+    tokens_per_step: float
+    devices: int
+    device: Device
+
+    @property
+    def tpot_seconds(self) -> float:
+        """Time per token of a sequence [s]."""
+        return self.bound.lower / self.tokens_per_step
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens per second of the whole batch."""
+        return self.batch / self.tpot_seconds
+
+    @property
+    def tokens_per_second_per_device(self) -> float:
+        return self.tokens_per_second / self.devices
+
+
+def ttft(model: ModelSpec, scenario: Scenario, device: Device, plan: Plan) -> Bound:
+    """Bounds of the prefill that a prefill scenario describes."""
+    return step_bound(ledger(model, scenario), device, plan)
+
+
+def point(model: ModelSpec, scenario: Scenario, device: Device, plan: Plan, speculation: Speculation | None = None) -> Point:
+    """Decode at the scenario's batch."""
+    return Point(
+        scenario.batch,
+        fits(model, scenario, device, plan) if device.usable_bytes is not None else None,
+        decode_bound(model, scenario, device, plan, speculation),
+        1.0 if speculation is None else speculation.tokens_per_step,
+        plan.devices,
+        device,
+    )
+
+
+def decode_bound(
+    model: ModelSpec, scenario: Scenario, device: Device, plan: Plan, speculation: Speculation | None = None
+) -> Bound:
+    """Bounds of one decode step; with speculation, of the drafts and the step that verifies them."""
+    if speculation is None:
+        return step_bound(ledger(model, scenario), device, plan)
+    verified = step_bound(ledger(model, replace(scenario, draft_tokens=speculation.draft_tokens)), device, plan)
+    return in_turn([verified, *_drafting(model, scenario, device, plan, speculation)])
+
+
+def _drafting(model: ModelSpec, scenario: Scenario, device: Device, plan: Plan, speculation: Speculation) -> list[Bound]:
+    """One bound for each guess. Guesses are taken as perfectly split over all devices."""
+    if speculation.free:
+        return []
+    if speculation.draft is not None:
+        guess = bound(ledger(speculation.draft, scenario).entries, device, plan.devices)
+        return [guess] * speculation.draft_tokens
+    if model.draft is None:
+        raise ScenarioError(
+            f"{model.id} carries no draft layers",
+            "name a drafting model with --draft, or --draft none for guesses that cost nothing",
+        )
+    layers = sum(group.size for group in model.draft.layers)
+    own = [block._replace(held_only=False) for block in model.optional_blocks("draft")]
+    head = [block for block in model.blocks if block.part == "embedding"]
+    each = [
+        bound(of_blocks(model, scenario, own).entries, device, plan.devices * layers),
+        bound(of_blocks(model, scenario, head).entries, device, plan.devices),
+    ]
+    return each * speculation.draft_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Decode over batch, from 1 to the largest that fits. `knee` and `within_target` are batches found by exact search."""
+
+    points: tuple[Point, ...]
+    largest_batch: int | None
+    knee: int | None
+    within_target: int | None
+
+
+def curve(
+    model: ModelSpec,
+    scenario: Scenario,
+    device: Device,
+    plan: Plan,
+    speculation: Speculation | None = None,
+    target_seconds: float | None = None,
+    batches: Iterable[int] | None = None,
+) -> Curve:
+    """Throughput against batch: doubling batches up to the largest that fits, the knee, and the largest batch within a TPOT target.
+
+    Where the usable memory of a device is unknown, batches run to 2^10.
+    """
+    most = largest_batch(model, scenario, device, plan) if device.usable_bytes is not None else UNKNOWN_MOST
+
+    def at(batch: int) -> Point:
+        return point(model, replace(scenario, batch=batch), device, plan, speculation)
+
+    if batches is not None:
+        return Curve(tuple(at(batch) for batch in batches), most, None, None)
+    if most is None:
+        return Curve((at(1),), None, None, None)
+    single = at(1).tpot_seconds
+    knee = largest(lambda batch: at(batch).tpot_seconds <= KNEE * single, 1, most)
+    within = None
+    if target_seconds is not None:
+        within = largest(lambda batch: at(batch).tpot_seconds <= target_seconds, 1, most)
+    chosen = {1 << power for power in range(most.bit_length())} | {most, knee or 1} | ({within} if within else set())
+    return Curve(tuple(at(batch) for batch in sorted(chosen)), most, knee, within)
