@@ -30,7 +30,7 @@ class Sourced(Record):
     """A value with its unit, and who says so."""
 
     value: str = Field(description="Number and unit: '81559 MiB', '3.35 TB/s', '989.4 TFLOP/s', '700 W'")
-    evidence: Literal["official", "measured", "derived", "secondary"] = Field(
+    evidence: Literal["official", "measured", "derived", "secondary", "given"] = Field(
         description="official: the vendor's own number; measured; derived: arithmetic from the others; secondary: a database or shop"
     )
     source: str
@@ -111,6 +111,14 @@ class Device(Record):
     @cached_property
     def usd_per_hour(self) -> Fraction | None:
         return None if self.cloud_price is None else parse_quantity(self.cloud_price.value, USD_PER_HOUR, "cloud_price")
+
+    def with_usable(self, text: str) -> "Device":
+        """The same device of which a program may use so much: '8GiB'. Raises UnitError, or KvcalcError where it is more than there is."""
+        size = parse_quantity(text, BYTES, "usable memory")
+        if size > self.memory_bytes:
+            raise KvcalcError(f"usable memory: {text} is more than the {self.memory.value} of {self.id}")
+        given = {"value": text, "evidence": "given", "source": "as asked"}
+        return Device.model_validate(self.model_dump(by_alias=True, exclude_none=True) | {"usable_memory": given})
 
     def rate(self, arithmetic: str) -> tuple[Arithmetic, Fraction] | None:
         """The arithmetic in which such products run here, and its dense peak in FLOP/s; None if no peak was published."""

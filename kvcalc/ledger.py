@@ -87,11 +87,7 @@ class Ledger:
 
     def by(self, key: str) -> dict[str, tuple[Entry, ...]]:
         """Entries grouped by piece, kind, row (name), group, format or math, in order of appearance."""
-        attribute = {"row": "name"}.get(key, key)
-        groups: dict[str, list[Entry]] = {}
-        for entry in self.entries:
-            groups.setdefault(str(getattr(entry, attribute)), []).append(entry)
-        return {name: tuple(entries) for name, entries in groups.items()}
+        return grouped(self.entries, key)
 
     @property
     def state(self) -> tuple[Entry, ...]:
@@ -102,6 +98,15 @@ class Ledger:
     def state_bytes_per_token(self) -> int:
         """Growth of one sequence's state from t-1 to t, averaged over the last 4,096 tokens, rounded half up [bytes]."""
         return round_half_up(growth(self.model, self.scenario))
+
+
+def grouped(entries: Iterable[Entry], key: str) -> dict[str, tuple[Entry, ...]]:
+    """Entries by piece, kind, row (name), group, format or math, in order of appearance."""
+    attribute = {"row": "name"}.get(key, key)
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(str(getattr(entry, attribute)), []).append(entry)
+    return {name: tuple(listed) for name, listed in groups.items()}
 
 
 def total(entries: Iterable[Entry]) -> Totals:

@@ -334,3 +334,11 @@ def usual(model: ModelSpec, count: int, per_node: int | None = None) -> Plan:
         if count % tp == 0 and count // tp <= model.num_hidden_layers and _divides(model, tp, 1):
             return Plan(tp=tp, pp=count // tp)
     raise PlanError(f"{model.id} does not divide over {count:,} devices by layers and heads", "give --tp, --pp, --ep, --dp")
+
+
+def asked(count: int, tp: int | None, pp: int | None, ep: int | None, dp: int | None) -> tuple[int, Plan | None]:
+    """Devices and plan from what was asked: no plan where nothing was said; the plan's own devices where only one was named."""
+    if tp is None and pp is None and ep is None and dp is None:
+        return count, None
+    plan = Plan(tp or 1, pp or 1, ep or 1, dp or 1)
+    return (plan.devices if count == 1 else count), plan

@@ -83,6 +83,11 @@ def parse_tokens(text: str, what: str = "context") -> int:
     return int(value)
 
 
+def parse_cached(text: str) -> int:
+    """Read a number of cached tokens: like a context, or 0."""
+    return 0 if text.strip() == "0" else parse_tokens(text, "cached")
+
+
 def parse_batch(text: str) -> int:
     """Read a batch size: a plain whole number from 1 to 2^24."""
     if not re.fullmatch(r"[0-9]{1,9}", text.strip()):

@@ -31,6 +31,15 @@ Phase = Annotated[
 Include = Annotated[
     list[str] | None, typer.Option("--include", help="Count what a draft or tower holds: draft, vision_tower, audio_tower.")
 ]
+Tp = Annotated[int | None, typer.Option("--tp", help="Tensor parallel: devices that share each layer.")]
+Pp = Annotated[int | None, typer.Option("--pp", help="Pipeline stages: runs of layers.")]
+Ep = Annotated[int | None, typer.Option("--ep", help="Expert parallel: devices over which whole experts are dealt out.")]
+Dp = Annotated[int | None, typer.Option("--dp", help="Attention data parallel: replicas, each with its part of the batch.")]
+Cached = Annotated[str, typer.Option("--cached", help="Prefill: tokens of the prompt whose state is there already.")]
+Chunk = Annotated[str | None, typer.Option("--chunk", help="Prefill in chunks of so many tokens, each reading the weights anew.")]
+Usable = Annotated[
+    str | None, typer.Option("--usable", help="Memory of one device that may be used, where unknown or less than all: 8GiB.")
+]
 Form = Annotated[Format | None, typer.Option("--format", help="Default: text on a terminal, tsv in a pipe.")]
 
 DEFAULT_CONTEXT = 131072

@@ -6,7 +6,7 @@ from typing import Any
 
 from kvcalc import __version__
 from kvcalc.hardware import Device
-from kvcalc.ledger import Entry, Ledger, ledger, total
+from kvcalc.ledger import Entry, Ledger, grouped, ledger, total
 from kvcalc.report.table import (
     Cell,
     Column,
@@ -81,10 +81,16 @@ def _formats(book: Ledger) -> str:
 
 def _pieces(book: Ledger, verdict: Answer | None, by: str) -> Table:
     sums = book.totals
-    rows: list[dict[str, Cell]] = [
-        _piece_row(name, entries, book, verdict) for name, entries in book.by(by).items() if name or any(e.flops for e in entries)
-    ]
-    footer = _piece_row("total", book.entries, book, verdict)
+    parts = book.by(by)
+    rows = [_piece_row(name, entries, book) for name, entries in parts.items() if name or any(e.flops for e in entries)]
+    footer = _piece_row("total", book.entries, book)
+    if verdict is not None:
+        on_one = grouped(verdict.entries, by)
+        for row, name in zip(
+            rows, (name for name, entries in parts.items() if name or any(e.flops for e in entries)), strict=True
+        ):
+            row["seconds_lower"] = bound(on_one.get(name, ()), verdict.device).lower
+        footer["seconds_lower"] = verdict.bound.lower
     columns: list[Column] = [
         text_column("name", by),
         scaled_column("parameters", "params", "", [sums.parameters]),
@@ -100,10 +106,10 @@ def _pieces(book: Ledger, verdict: Answer | None, by: str) -> Table:
     return Table(tuple(columns), tuple(rows), (footer,))
 
 
-def _piece_row(name: str, entries: Sequence[Entry], book: Ledger, verdict: Answer | None) -> dict[str, Cell]:
+def _piece_row(name: str, entries: Sequence[Entry], book: Ledger) -> dict[str, Cell]:
     sums, whole = total(entries), book.totals
     traffic = sums.read_bytes + sums.written_bytes
-    row: dict[str, Cell] = {
+    return {
         "name": name or "products",
         "parameters": sums.parameters,
         "weight_bytes": sums.weight_bytes,
@@ -115,30 +121,32 @@ def _piece_row(name: str, entries: Sequence[Entry], book: Ledger, verdict: Answe
         "traffic_share": _share(traffic, whole.read_bytes + whole.written_bytes),
         "flops": sums.flops,
     }
-    if verdict is not None:
-        row["seconds_lower"] = bound(entries, verdict.device, verdict.count).lower
-    return row
 
 
 def _device_lines(book: Ledger, verdict: Answer) -> str:
     device, edge = verdict.device, verdict.bound
     name = (f"{verdict.count} x " if verdict.count > 1 else "") + f"{device.name} ({device.id})"
     capacity = verdict.usable_bytes if verdict.usable_bytes is not None else verdict.memory_bytes
+    needed, each = verdict.needed_bytes, " on each" if verdict.count > 1 else ""
+    needed, capacity = needed // verdict.count, capacity // verdict.count
     if verdict.fits is None:
-        fits = f"not known: {bytes_text(verdict.needed_bytes)} needed of {bytes_text(capacity)} built in"
+        fits = f"not known: {bytes_text(needed)} needed{each} of {bytes_text(capacity)} built in"
     elif verdict.fits:
-        fits = f"yes: {bytes_text(verdict.needed_bytes)} of {bytes_text(capacity)} usable, {bytes_text(verdict.headroom_bytes or 0)} left"
+        fits = f"yes: {bytes_text(needed)} of {bytes_text(capacity)} usable{each}, {bytes_text(capacity - needed)} left"
     else:
-        fits = f"no: {bytes_text(verdict.needed_bytes)} needed, {bytes_text(capacity)} there"
+        fits = f"no: {bytes_text(needed)} needed{each}, {bytes_text(capacity)} there"
     upper = f"upper bound {seconds_text(edge.upper)}" if edge.upper is not None else "upper bound not known"
     what = "tokens/s" if book.scenario.phase == "decode" else "prompt tokens/s"
+    time = "TPOT" if book.scenario.phase == "decode" else "TTFT"
     lines = [
         ("on", name),
+        *([("plan", _plan_words(verdict))] if verdict.count > 1 else []),
         ("fits", fits),
         (
-            "time",
+            time,
             f"lower bound {seconds_text(edge.lower)}, {upper}; bound by {edge.bound_by}; {significant(edge.intensity)} FLOP/B",
         ),
+        *([("links", _links_words(verdict))] if verdict.collectives else []),
         ("speed", f"at most {significant(verdict.tokens_per_second)} {what}"),
     ]
     if verdict.joules_per_token is not None and device.power is not None:
@@ -149,6 +157,19 @@ def _device_lines(book: Ledger, verdict: Answer) -> str:
         price = f"{device.cloud_price.value} ({device.cloud_price.date})"
         lines.append(("cost", f"{significant(verdict.usd_per_million_tokens)} USD per million tokens at {price}"))
     return _labelled(lines)
+
+
+def _plan_words(verdict: Answer) -> str:
+    layers = [str(len(stage.layers)) for stage in verdict.stages]
+    return verdict.plan.line + (f" of {', '.join(layers)} layers" if len(layers) > 1 else "")
+
+
+def _links_words(verdict: Answer) -> str:
+    sent: dict[str, int] = {}
+    for collective in verdict.collectives:
+        sent[collective.name] = sent.get(collective.name, 0) + collective.bytes
+    words = ", ".join(f"{name} {bytes_text(size)}" for name, size in sent.items())
+    return f"one device sends {words} per step: {seconds_text(verdict.bound.link_seconds)}"
 
 
 def _left_out(book: Ledger) -> list[str]:
@@ -225,6 +246,7 @@ def _device_json(verdict: Answer) -> dict[str, Any]:
     return {
         "id": verdict.device.id,
         "count": verdict.count,
+        **({"plan": _plan_json(verdict)} if verdict.count > 1 else {}),
         "fits": verdict.fits,
         "memory_bytes": verdict.memory_bytes,
         "usable_bytes": verdict.usable_bytes,
@@ -237,6 +259,19 @@ def _device_json(verdict: Answer) -> dict[str, Any]:
         "intensity_flops_per_byte": verdict.bound.intensity,
         "joules_per_token": verdict.joules_per_token,
         "usd_per_million_tokens": verdict.usd_per_million_tokens,
+    }
+
+
+def _plan_json(verdict: Answer) -> dict[str, Any]:
+    plan = verdict.plan
+    return {
+        "tp": plan.tp,
+        "pp": plan.pp,
+        "ep": plan.ep,
+        "dp": plan.dp,
+        "fullest_device_bytes": verdict.needed_bytes // verdict.count,
+        "link_seconds": verdict.bound.link_seconds,
+        "sent_bytes": sum(collective.bytes for collective in verdict.collectives),
     }
 
 

@@ -5,7 +5,25 @@ from typing import Annotated, Literal
 
 import typer
 
-from kvcalc.cli.options import DEFAULT_CONTEXT, Batch, Context, Form, Include, KvFormat, Model, Phase, WeightFormat, app
+from kvcalc.cli.options import (
+    DEFAULT_CONTEXT,
+    Batch,
+    Cached,
+    Chunk,
+    Context,
+    Dp,
+    Ep,
+    Form,
+    Include,
+    KvFormat,
+    Model,
+    Phase,
+    Pp,
+    Tp,
+    Usable,
+    WeightFormat,
+    app,
+)
 from kvcalc.cli.output import write, write_json
 
 
@@ -24,6 +42,13 @@ def estimate(
         Literal["piece", "kind", "row", "group", "format"], typer.Option("--by", help="What a line of the table is.")
     ] = "piece",
     include: Include = None,
+    tp: Tp = None,
+    pp: Pp = None,
+    ep: Ep = None,
+    dp: Dp = None,
+    cached: Cached = "0",
+    chunk: Chunk = None,
+    usable: Usable = None,
     form: Form = None,
 ) -> int:
     """The ledger of one model: parameters, memory, traffic and FLOPs, piece by piece; with a device, fit, time, energy and money.
@@ -32,22 +57,35 @@ def estimate(
 
     kvcalc estimate deepseek-v4-flash -c 1M -b 8 --kv-format bf16 --format json
 
+    kvcalc estimate deepseek-v3 -c 128K -b 64 --on 16xh200-sxm --tp 4 --dp 4 --ep 16
+
     Exit code 1: it does not fit the device.
     """
-    from kvcalc.catalog import load_devices, load_model
+    from kvcalc.catalog import load_model
+    from kvcalc.cli.rig import rig
+    from kvcalc.errors import ScenarioError
     from kvcalc.ledger import ledger
     from kvcalc.report import tables
     from kvcalc.roofline import answer
     from kvcalc.scenario import Scenario
-    from kvcalc.units import parse_batch, parse_tokens
+    from kvcalc.units import parse_batch, parse_cached, parse_tokens
 
-    device = None if on is None else load_devices(on)
+    if on is None and (tp, pp, ep, dp, usable) != (None,) * 5:
+        raise ScenarioError("--tp, --pp, --ep, --dp and --usable need a device", "add --on, e.g. --on 8xh100-sxm")
+    devices = None if on is None else rig(on, tp, pp, ep, dp, usable)
     spec = load_model(model)
-    tokens = min(DEFAULT_CONTEXT, spec.max_context) if context is None else parse_tokens(context)
-    book = ledger(
-        spec, Scenario(phase, tokens, parse_batch(batch), kv_format, weight_format, tuple(dict.fromkeys(include or ())))
+    scenario = Scenario(
+        phase,
+        min(DEFAULT_CONTEXT, spec.max_context) if context is None else parse_tokens(context),
+        parse_batch(batch),
+        kv_format,
+        weight_format,
+        tuple(dict.fromkeys(include or ())),
+        cached=parse_cached(cached),
+        chunk=None if chunk is None else parse_tokens(chunk, "chunk"),
     )
-    verdict = None if device is None else answer(book, device[1], device[0])
+    book = ledger(spec, scenario)
+    verdict = None if devices is None else answer(book, *devices)
     if form in ("json", "jsonl"):
         for note in book.notes:
             print(f"note: {note}", file=sys.stderr)
