@@ -2,7 +2,7 @@
 
 TTFT  the prefill of one prompt, from its first uncached token [s]
 TPOT  the decode step of the whole batch, over the tokens that a sequence gains by it [s/token]
-knee  the largest batch whose TPOT is at most twice that of batch 1: where time is a + b B, it is half of the throughput ever reached
+knee  the first batch with half the throughput that an unlimited batch would reach: where a step takes a + b B, the batch a / b
 """
 
 from collections.abc import Iterable
@@ -16,10 +16,11 @@ from kvcalc.roofline import Bound, bound, in_turn, step_bound
 from kvcalc.scenario import Scenario
 from kvcalc.solve import fits, largest, largest_batch
 from kvcalc.spec import ModelSpec
+from kvcalc.units import MAX_BATCH
 
 UNKNOWN_MOST = 1 << 10
-KNEE = 2
-"""How many times the TPOT of batch 1 the knee allows."""
+UNLIMITED = MAX_BATCH
+"""A batch so large that weights no longer count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ def _drafting(model: ModelSpec, scenario: Scenario, device: Device, plan: Plan, 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Decode over batch, from 1 to the largest that fits. `knee` and `within_target` are batches found by exact search."""
+    """Decode over batch, from 1 to the largest that fits. `knee` and `within_target` are found by exact search; a knee may lie beyond."""
 
     points: tuple[Point, ...]
     largest_batch: int | None
@@ -157,10 +158,10 @@ def curve(
         return Curve(tuple(at(batch) for batch in batches), most, None, None)
     if most is None:
         return Curve((at(1),), None, None, None)
-    single = at(1).tpot_seconds
-    knee = largest(lambda batch: at(batch).tpot_seconds <= KNEE * single, 1, most)
+    half = at(UNLIMITED).tokens_per_second / 2
+    knee = 1 + (largest(lambda batch: at(batch).tokens_per_second < half, 1, UNLIMITED) or 0)
     within = None
     if target_seconds is not None:
         within = largest(lambda batch: at(batch).tpot_seconds <= target_seconds, 1, most)
-    chosen = {1 << power for power in range(most.bit_length())} | {most, knee or 1} | ({within} if within else set())
+    chosen = {1 << power for power in range(most.bit_length())} | {most, min(knee, most)} | ({within} if within else set())
     return Curve(tuple(at(batch) for batch in sorted(chosen)), most, knee, within)

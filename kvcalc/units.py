@@ -88,6 +88,18 @@ def parse_cached(text: str) -> int:
     return 0 if text.strip() == "0" else parse_tokens(text, "cached")
 
 
+def parse_seconds(text: str, what: str = "time") -> float:
+    """Read `50ms`, `0.2 s`. Raises UnitError without a unit, or if it is not positive."""
+    units = {name.replace("µ", "u"): scale for name, scale in reversed(_SECONDS)}
+    match = _QUANTITY.fullmatch(text.strip().replace("µ", "u"))
+    if match is None or match["unit"] not in units:
+        raise UnitError(f"{what}: cannot read {text!r} as a time", "write it with its unit, e.g. 50ms or 0.2s")
+    value = Fraction(match["number"]) * units[match["unit"]]
+    if value <= 0:
+        raise UnitError(f"{what}: {text!r} must be more than zero")
+    return float(value)
+
+
 def parse_batch(text: str) -> int:
     """Read a batch size: a plain whole number from 1 to 2^24."""
     if not re.fullmatch(r"[0-9]{1,9}", text.strip()):
