@@ -6,7 +6,7 @@ The loader builds plain data from YAML events: YAML 1.2 scalars only, no anchors
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
+from kvcalc.assumptions import Assumptions
 from kvcalc.errors import SpecError, UnknownName, did_you_mean
 from kvcalc.hardware import Device
 from kvcalc.kind import Record
@@ -30,7 +31,7 @@ _DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]{1,2})?|[
 _CONSTANTS = {"true": True, "false": False, "null": None, "~": None, "": None}
 _MAX_DIGITS = 40
 
-_T = TypeVar("_T", ModelSpec, Device)
+_T = TypeVar("_T", ModelSpec, Device, Assumptions)
 Path_ = tuple[str | int, ...]
 
 
@@ -132,6 +133,17 @@ def load_devices(text: str) -> tuple[int, Device]:
     if int(match[1]) < 1:
         raise UnknownName(f"{text!r}: the count must be at least 1")
     return int(match[1]), load_device(match[2])
+
+
+def load_assumptions(path: str | None = None) -> Assumptions:
+    """The assumptions that kvcalc ships, with those of a file in their place. Raises SpecError (file:line:col)."""
+    shipped = read_yaml(data_folder("assumptions") / "default.yaml")
+    if path is None:
+        return _validate(shipped, Assumptions)
+    own = read_yaml(Path(path))
+    if not isinstance(own.data, dict):
+        raise SpecError(f"{path}: assumptions are a mapping: name: value", "e.g. pue: 1.1")
+    return _validate(replace(own, data=shipped.data | own.data), Assumptions)
 
 
 def check_file(path: str) -> ModelSpec | Device:

@@ -109,6 +109,10 @@ class Device(Record):
         return None if self.power is None else parse_quantity(self.power.value, WATTS, "power")
 
     @cached_property
+    def idle_watts(self) -> Fraction | None:
+        return None if self.idle_power is None else parse_quantity(self.idle_power.value, WATTS, "idle_power")
+
+    @cached_property
     def usd_per_hour(self) -> Fraction | None:
         return None if self.cloud_price is None else parse_quantity(self.cloud_price.value, USD_PER_HOUR, "cloud_price")
 

@@ -18,6 +18,9 @@ _TOKENS = {"": 1, "K": 2**10, "M": 2**20}
 KIB, MIB, GIB, GB = _BINARY["Ki"], _BINARY["Mi"], _BINARY["Gi"], _DECIMAL["G"]
 MILLION, BILLION = _DECIMAL["M"], _DECIMAL["G"]
 SECONDS_PER_HOUR = 3600
+SECONDS_PER_DAY = 24 * SECONDS_PER_HOUR
+JOULES_PER_WH = 3600
+JOULES_PER_KWH = 1000 * JOULES_PER_WH
 
 LEAST, MOST = Fraction(1, 1000), 10**21
 """What a quantity of hardware may be, in base units."""
@@ -37,7 +40,7 @@ def _scales(suffix: str, *, binary: bool) -> dict[str, int]:
 BYTES = _scales("B", binary=True)
 BYTES_PER_S = _scales("B/s", binary=True)
 OPS_PER_S = _scales("FLOP/s", binary=False) | _scales("OP/s", binary=False)
-WATTS = {"mW": Fraction(1, 1000), "W": Fraction(1), "kW": Fraction(1000)}
+WATTS = {"mW": Fraction(1, 1000), "W": Fraction(1), "kW": Fraction(1000), "MW": Fraction(10**6), "GW": Fraction(10**9)}
 USD = {"USD": Fraction(1)}
 USD_PER_HOUR = {"USD/h": Fraction(1)}
 
@@ -80,6 +83,17 @@ def parse_tokens(text: str, what: str = "context") -> int:
         raise UnitError(f"{what}: {text!r} must be at least 1 token")
     if value > MAX_TOKENS:
         raise UnitError(f"{what}: {text!r} is more than 2^40 tokens")
+    return int(value)
+
+
+def parse_count(text: str, what: str) -> int:
+    """Read a number of people or things: `1000000`, `1M` (= 1,000,000), `2.5B`. Thousands are decimal."""
+    match = re.fullmatch(_NUMBER + "(?P<unit>[KMB]?)", text.strip().replace(",", "").replace("_", "").upper())
+    if match is None:
+        raise UnitError(f"{what}: cannot read {text!r} as a number", "write 1000000, 1M or 2.5B")
+    value = Fraction(match["number"]) * {"": 1, "K": 1000, "M": MILLION, "B": BILLION}[match["unit"]]
+    if value.denominator != 1:
+        raise UnitError(f"{what}: {text!r} is not a whole number")
     return int(value)
 
 

@@ -40,6 +40,15 @@ Chunk = Annotated[str | None, typer.Option("--chunk", help="Prefill in chunks of
 Usable = Annotated[
     str | None, typer.Option("--usable", help="Memory of one device that may be used, where unknown or less than all: 8GiB.")
 ]
+Pue = Annotated[float | None, typer.Option("--pue", help="Power of the building over power of the servers.")]
+HostOverhead = Annotated[
+    float | None, typer.Option("--host-overhead", help="Power at the server's plug over the power of its devices.")
+]
+Power = Annotated[str | None, typer.Option("--power", help="Power of one device at work: 550W. Default: its TDP.")]
+Price = Annotated[str | None, typer.Option("--price", help="Price of one device: 2.10USD/h. Default: the dated price list.")]
+AssumptionsFile = Annotated[
+    str | None, typer.Option("--assumptions", metavar="FILE", help="A YAML file whose values replace those that are assumed.")
+]
 Form = Annotated[Format | None, typer.Option("--format", help="Default: text on a terminal, tsv in a pipe.")]
 
 DEFAULT_CONTEXT = 131072

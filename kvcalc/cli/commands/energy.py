@@ -1,0 +1,73 @@
+"""The `energy` command."""
+
+from typing import Annotated
+
+import typer
+
+from kvcalc.cli.options import (
+    DEFAULT_CONTEXT,
+    AssumptionsFile,
+    Batch,
+    Context,
+    Dp,
+    Ep,
+    Form,
+    HostOverhead,
+    KvFormat,
+    Model,
+    Power,
+    Pp,
+    Price,
+    Pue,
+    Tp,
+    WeightFormat,
+    app,
+)
+from kvcalc.cli.output import write
+
+
+@app.command()
+def energy(
+    model: Model,
+    on: Annotated[
+        str, typer.Option("--on", metavar="DEVICE", help="A device id or path, with a count if more: 8xh100-sxm.")
+    ] = "",
+    context: Context = None,
+    batch: Batch = "1",
+    kv_format: KvFormat = "native",
+    weight_format: WeightFormat = "native",
+    tp: Tp = None,
+    pp: Pp = None,
+    ep: Ep = None,
+    dp: Dp = None,
+    pue: Pue = None,
+    host_overhead: HostOverhead = None,
+    power: Power = None,
+    price: Price = None,
+    assumptions: AssumptionsFile = None,
+    form: Form = None,
+) -> None:
+    """Joules, watt-hours and dollars for each token and each million, prefill and decode apart, piece by piece.
+
+    kvcalc energy llama-3.1-70b --on 4xh100-sxm -c 8K -b 64
+
+    kvcalc energy gpt-oss-20b --on h100-sxm --price 2.10USD/h --pue 1.1
+    """
+    from dataclasses import replace
+
+    from kvcalc.catalog import load_assumptions, load_model
+    from kvcalc.cli.rig import rig
+    from kvcalc.errors import ScenarioError
+    from kvcalc.report import energy as report
+    from kvcalc.scenario import Scenario
+    from kvcalc.units import parse_batch, parse_tokens
+
+    if not on:
+        raise ScenarioError("energy needs a device", "name it with --on, e.g. --on h100-sxm; see `kvcalc list hardware`")
+    devices = rig(on, tp, pp, ep, dp)
+    spec = load_model(model)
+    given = load_assumptions(assumptions).changed(pue=pue, host_overhead=host_overhead, power=power, price=price)
+    tokens = min(DEFAULT_CONTEXT, spec.max_context) if context is None else parse_tokens(context)
+    decode = Scenario("decode", tokens, parse_batch(batch), kv_format, weight_format)
+    prefill = replace(decode, phase="prefill", batch=1)
+    write(report.energy(spec, (prefill, decode), *devices, given), form)
