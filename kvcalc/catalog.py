@@ -16,7 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from kvcalc.assumptions import Assumptions
-from kvcalc.errors import SpecError, UnknownName, did_you_mean
+from kvcalc.errors import AmbiguousName, SpecError, UnknownName, did_you_mean
 from kvcalc.hardware import Device
 from kvcalc.kind import Record
 from kvcalc.spec import ModelSpec
@@ -82,7 +82,7 @@ def _resolve(name: str, folder: str, what: str) -> Path:
     if len(fitting) == 1:
         return known[fitting[0]]
     if fitting:
-        raise UnknownName(f"{what} {name!r} fits several: {', '.join(fitting)}")
+        raise AmbiguousName(f"{what} {name!r} fits several: {', '.join(fitting)}")
     listing = {"specs": "models", "hardware": "hardware"}[folder]
     shown = name if len(name) <= 80 else name[:77] + "..."
     raise UnknownName(

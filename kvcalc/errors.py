@@ -24,6 +24,10 @@ class UnknownName(KvcalcError):
     """A model, device, format or key that does not exist."""
 
 
+class AmbiguousName(UnknownName):
+    """The beginning of several names."""
+
+
 class SpecError(KvcalcError):
     """A file that is not a valid spec, with file:line:col."""
 

@@ -160,6 +160,14 @@ class Part(Record):
 class Attention(Part):
     """A kind of sequence mixing."""
 
+    def without(self, site: Site) -> dict[str, dict[str, Any]]:
+        """The tricks this layer uses, each with the fields of the same layer without it (`kind` and all), as a spec would say them."""
+        return {}
+
+    def _but(self, **changes: Any) -> dict[str, Any]:
+        """The fields of this part with some changed."""
+        return self.model_dump(exclude_none=True) | changes
+
 
 class FeedForward(Part):
     """A kind of feed-forward block."""

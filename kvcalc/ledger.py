@@ -269,6 +269,8 @@ def expected_distinct(experts: int, chosen: int, tokens: int) -> Fraction:
 def _weight_math(model: ModelSpec, scenario: Scenario, weight: Weight, stored: Format) -> str:
     if weight.use not in PRODUCT_USES:
         return ""
+    if scenario.math != NATIVE:
+        return scenario.math
     if scenario.weight_format == NATIVE and weight.piece in model.storage.math:
         return model.storage.math[weight.piece]
     return stored.math

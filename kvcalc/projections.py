@@ -1,6 +1,7 @@
 """Weight layouts that several attention kinds share: low-rank queries, MLA's latent projections, the sparse indexer's, grouped output."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from kvcalc.kind import Weight, vector
 
@@ -32,6 +33,30 @@ def mla_projections(
     expanded = num_attention_heads * (qk_nope_head_dim + v_head_dim)
     yield Weight("kv_b_proj", "attention", (expanded, kv_lora_rank), split=num_attention_heads)
     yield Weight("o_proj", "attention", (hidden_size, num_attention_heads * v_head_dim), split=num_attention_heads)
+
+
+def expanded_heads(heads: int, head_dim: int, v_head_dim: int) -> dict[str, Any]:
+    """Plain multi-head attention of the same heads: what a latent replaced. Source: DeepSeek-V2, arXiv:2405.04434, section 2.1."""
+    return {
+        "kind": "gqa",
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads,
+        "head_dim": head_dim,
+        "v_head_dim": v_head_dim,
+    }
+
+
+def one_shared_key(heads: int, head_dim: int) -> dict[str, Any]:
+    """One key for all heads that is also the value, kept for every token: what DeepSeek-V4's layers compress."""
+    return {
+        "kind": "gqa",
+        "num_attention_heads": heads,
+        "num_key_value_heads": 1,
+        "head_dim": head_dim,
+        "attention_k_eq_v": True,
+        "store_k_eq_v_once": True,
+        "learned_sinks": True,
+    }
 
 
 def shared_key_attention(

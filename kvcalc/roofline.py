@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
 
-from kvcalc.errors import PlanError
+from kvcalc.errors import PlanError, ScenarioError
+from kvcalc.formats import get_format
 from kvcalc.hardware import Device
 from kvcalc.ledger import Entry, Ledger
 from kvcalc.parallel import Collective, Plan, Stage, shard, usual
-from kvcalc.scenario import Scenario
+from kvcalc.scenario import NATIVE, Scenario
 from kvcalc.units import MILLION, SECONDS_PER_HOUR
 
 
@@ -56,7 +57,7 @@ class Answer:
     bound: Bound
     fits: bool | None
     needed_bytes: int
-    memory_bytes: int
+    memory_bytes: int | None
     usable_bytes: int | None
     tokens_per_second: float
     joules_per_token: float | None
@@ -174,12 +175,13 @@ def answer(ledger: Ledger, device: Device, count: int = 1, plan: Plan | None = N
             f"tp {chosen.tp} x pp {chosen.pp} x dp {chosen.dp} = {chosen.devices:,} devices, but {count:,} are given",
             f"--on {chosen.devices}x{device.id}, or another plan",
         )
+    _refuse_missing(scenario, device)
     stages = shard(model, scenario, chosen)
     whole = step_bound(ledger, device, chosen)
     needed = count * max(stage.held_bytes for stage in stages)
-    memory = device.memory_bytes * count
+    memory = None if device.memory_bytes is None else device.memory_bytes * count
     usable = None if device.usable_bytes is None else device.usable_bytes * count
-    fits = needed <= usable if usable is not None else False if needed > memory else None
+    fits = needed <= usable if usable is not None else False if memory is not None and needed > memory else None
     tokens = scenario.tokens if scenario.phase == "prefill" else scenario.batch
     watts, price = device.watts, device.usd_per_hour
     return Answer(
@@ -201,6 +203,19 @@ def answer(ledger: Ledger, device: Device, count: int = 1, plan: Plan | None = N
     )
 
 
+def _refuse_missing(scenario: Scenario, device: Device) -> None:
+    """A format that was asked for must run on the device. What a release itself uses falls to the next arithmetic, and is said."""
+    asked = scenario.math
+    if asked == NATIVE and scenario.weight_format != NATIVE:
+        asked = get_format(scenario.weight_format).math
+    if asked != NATIVE and device.rate(asked) is not None and device.lacks(asked):
+        raise ScenarioError(
+            f"{device.id} has no {asked} arithmetic"
+            + (f", in which weights in {scenario.weight_format} run" if scenario.math == NATIVE else ""),
+            "store them so and compute in 16 bits with --math bf16, or take another --weight-format",
+        )
+
+
 def _notes(
     ledger: Ledger,
     device: Device,
@@ -220,8 +235,8 @@ def _notes(
         elif rate[0] != math:
             pieces = dict.fromkeys(entry.piece for entry in entries if entry.flops)
             yield f"{device.id} has no {math} arithmetic: {', '.join(pieces)} computed in {rate[0]}"
-    if usable is None and needed <= device.memory_bytes * plan.devices:
-        yield f"{device.id}: what a program may use of {device.memory.value} is not published, so a fit cannot be promised"
+    if usable is None and (device.memory_bytes is None or needed <= device.memory_bytes * plan.devices):
+        yield f"{device.id}: what a program may use of {device.label} is not published, so a fit cannot be promised"
     if plan.devices > 1 and chosen_here:
         yield f"plan {plan.line}: as much tensor parallelism as heads and a node allow; choose with --tp --pp --ep --dp"
     if plan.dp > ledger.scenario.batch:

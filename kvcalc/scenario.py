@@ -8,6 +8,7 @@ from kvcalc.formats import get_format
 from kvcalc.units import MAX_BATCH, MAX_TOKENS, tokens
 
 NATIVE = "native"
+MATHS = ("fp32", "tf32", "bf16", "fp16", "fp8", "fp4", "int8", "int4")
 MAX_CHUNKS = 65_536
 MAX_DRAFT = 64
 Phase = Literal["decode", "prefill"]
@@ -26,6 +27,7 @@ class Scenario:
         include: pieces outside the plain decode that are counted as held (draft, vision_tower ...).
         cached: prefill: first tokens of the prompt whose state is there already (a cached prefix) [tokens].
         chunk: prefill: the prompt runs in pieces of so many tokens, each reading the weights anew [tokens]; None: in one.
+        math: arithmetic of the products with weights (bf16: weights are stored narrow and computed in 16 bits); native: the format's own.
         draft_tokens: decode: drafted tokens that the step verifies beside its own (speculative decoding) [tokens].
     """
 
@@ -39,6 +41,7 @@ class Scenario:
     cached: int = 0
     chunk: int | None = None
     draft_tokens: int = 0
+    math: str = NATIVE
 
     def __post_init__(self) -> None:
         if self.phase not in ("decode", "prefill"):
@@ -61,6 +64,8 @@ class Scenario:
             raise ScenarioError(f"draft tokens {self.draft_tokens:,} must be between 0 and {MAX_DRAFT}")
         if self.draft_tokens >= self.context:
             raise ScenarioError(f"{self.draft_tokens:,} draft tokens do not fit a context of {self.context:,}")
+        if self.math not in (NATIVE, *MATHS):
+            raise ScenarioError(f"unknown arithmetic {self.math!r}", "known: " + ", ".join(MATHS))
         for field in ("kv_format", "weight_format"):
             name = getattr(self, field)
             if name != NATIVE:
@@ -94,5 +99,6 @@ class Scenario:
         ]
         parts += [f"{tokens(self.cached)} cached"] if self.cached else []
         parts += [f"chunks of {tokens(self.chunk)}"] if self.chunk else []
+        parts += [f"computed in {self.math}"] if self.math != NATIVE else []
         parts += [f"{self.draft_tokens} drafted"] if self.draft_tokens else []
         return " · ".join(parts + [f"with {piece}" for piece in self.include])

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from kvcalc.change import changed
 from kvcalc.errors import SpecError
 from kvcalc.kind import Row
 from kvcalc.ledger import ledger, row_format, state_terms, total
@@ -99,21 +100,6 @@ def _same(computed: Fraction, check: Check) -> bool:
     exponent = check.equals.as_tuple().exponent if isinstance(check.equals, Decimal) else 0
     half_a_digit = Fraction(1, 2) * (Fraction(1, 10**-exponent) if isinstance(exponent, int) else 1)
     return abs(computed - published) <= half_a_digit
-
-
-def changed(model: ModelSpec, changes: dict[str, Any]) -> ModelSpec:
-    """The same model with some fields set: {"attention.global.head_dim": 256}. Raises SpecError for a field that is not there."""
-    if not changes:
-        return model
-    data = model.model_dump(exclude_defaults=False)
-    for path, value in changes.items():
-        node, steps = data, path.split(".")
-        for step in steps[:-1]:
-            node = node.get(step) if isinstance(node, dict) else None  # type: ignore[assignment]
-        if not isinstance(node, dict) or steps[-1] not in node:
-            raise SpecError(f"{model.id}: set {path}: no such field")
-        node[steps[-1]] = value
-    return ModelSpec.model_validate(data)
 
 
 def _quantity(model: ModelSpec, check: Check) -> Fraction:

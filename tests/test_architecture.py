@@ -33,7 +33,7 @@ def code_of(file: Path) -> str:
         (r"(import|from) matplotlib", []),
         (r"(import|from) numpy", []),
         (r"(?<![\w.])print\(", ["output.py", "cli/__init__.py", "options.py", "cli/commands/"]),
-        (r"_per_s\b", ["hardware.py", "roofline.py", "tables.py", "receipts.py"]),
+        (r"_per_s\b", ["hardware.py", "roofline.py", "devices.py"]),
     ],
 )
 def test_a_line_stands_in_its_room(pattern: str, rooms: list[str]) -> None:

@@ -12,7 +12,7 @@ Source    Compressed convolutional attention, arXiv:2510.04476; transformers mod
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -49,6 +49,17 @@ class CCA(Attention):
     @property
     def half_value(self) -> int:
         return self.num_key_value_heads * self.head_dim // 2
+
+    def without(self, site: Site) -> dict[str, dict[str, Any]]:
+        heads = site.hidden_size // self.head_dim
+        kv_heads = heads * self.num_key_value_heads // self.num_attention_heads
+        found: dict[str, dict[str, Any]] = {}
+        if heads > self.num_attention_heads and heads % kv_heads == 0:
+            full = {"kind": "gqa", "num_attention_heads": heads, "num_key_value_heads": kv_heads, "head_dim": self.head_dim}
+            found["compression"] = full | ({} if self.window is None else {"window": self.window})
+        if self.window is not None:
+            found["window"] = self._but(window=None)
+        return found
 
     def rows(self, site: Site) -> Iterator[Row]:
         width, law, split = self.num_key_value_heads * self.head_dim, self.visible, self.num_key_value_heads

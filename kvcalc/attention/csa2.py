@@ -12,12 +12,12 @@ Source    DeepSeek-V4.1, arXiv:2609.19969; mlx-lm 0.32.2 models/deepseek_v41; vL
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from kvcalc.kind import Attention, Count, Row, Site, Tokens, Weight, Width, Work, vector
-from kvcalc.projections import indexer_flops, indexer_queries, shared_key_attention
+from kvcalc.projections import indexer_flops, indexer_queries, one_shared_key, shared_key_attention
 from kvcalc.slots import Closing, EveryNth, Law, OpenTail, Top, Window
 
 
@@ -66,6 +66,18 @@ class CSA2(Attention):
         if self.role == "source":
             return self.entries
         return Top(self.candidates or 1, EveryNth(self.compress_ratio or 1)) if self.role == "reindex" else None
+
+    def without(self, site: Site) -> dict[str, dict[str, Any]]:
+        whole = one_shared_key(self.num_attention_heads, self.head_dim)
+        if self.role == "window":
+            return {"window": whole}
+        found = {"compression": whole}
+        if self.role != "source":
+            found["kv-sharing"] = self._but(role="source", candidates=None)
+        else:
+            own = {"role", "index_n_heads", "index_head_dim", "index_topk", "produced_by_every_token"}
+            found["indexer"] = self.model_dump(exclude_none=True, exclude=own) | {"kind": "csa_hca"}
+        return found
 
     def rows(self, site: Site) -> Iterator[Row]:
         window, owned = Window(self.window), self.role == "source"

@@ -12,12 +12,12 @@ Source    DeepSeek-V4, arXiv:2606.19348, section 2.3; transformers models/deepse
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from kvcalc.kind import Attention, Count, Row, Site, Tokens, Weight, Width, Work, vector
-from kvcalc.projections import indexer_flops, indexer_queries, shared_key_attention
+from kvcalc.projections import indexer_flops, indexer_queries, one_shared_key, shared_key_attention
 from kvcalc.slots import Closing, EveryNth, LastBlock, Law, OpenTail, Top, Window
 
 
@@ -55,6 +55,15 @@ class CSAHCA(Attention):
     def visible_entries(self) -> Law:
         entries = EveryNth(self.compress_ratio or 1)
         return Top(self.index_topk, entries) if self.index_topk else entries
+
+    def without(self, site: Site) -> dict[str, dict[str, Any]]:
+        whole = one_shared_key(self.num_attention_heads, self.head_dim)
+        if self.compress_ratio is None:
+            return {"window": whole}
+        found = {"compression": whole}
+        if self.index_topk is not None:
+            found["indexer"] = self._but(index_n_heads=None, index_head_dim=None, index_topk=None)
+        return found
 
     def rows(self, site: Site) -> Iterator[Row]:
         window = Window(self.window)

@@ -10,7 +10,7 @@ Source    DeepSeek-V3.2, arXiv:2512.02556; storage: vLLM fp8_ds_mla (656 bytes) 
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -30,6 +30,10 @@ class DSA(Attention):
     index_n_heads: Count = Field(description="Query heads of the indexer")
     index_head_dim: Width = Field(description="Width of the cached index key [elements]")
     index_topk: Tokens = Field(description="Tokens that a query reads [tokens]")
+
+    def without(self, site: Site) -> dict[str, dict[str, Any]]:
+        index = {"kind", "index_n_heads", "index_head_dim", "index_topk"}
+        return {"indexer": {"kind": "mla"} | self.model_dump(exclude_none=True, exclude=index)}
 
     def rows(self, site: Site) -> Iterator[Row]:
         chosen = Top(self.index_topk, EVERY)

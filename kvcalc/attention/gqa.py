@@ -10,7 +10,7 @@ Source    Ainslie et al. 2023, arXiv:2305.13245; Vaswani et al. 2017, arXiv:1706
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -59,6 +59,18 @@ class GQA(Attention):
         if self.window is not None:
             return Window(self.window, self.sink_tokens or 0)
         return Chunk(self.attention_chunk_size) if self.attention_chunk_size is not None else EVERY
+
+    def without(self, site: Site) -> dict[str, dict[str, Any]]:
+        found = {}
+        if self.window is not None:
+            found["window"] = self._but(window=None, sink_tokens=None)
+        if self.attention_chunk_size is not None:
+            found["window"] = self._but(attention_chunk_size=None)
+        if self.store_k_eq_v_once:
+            found["key-is-value"] = self._but(attention_k_eq_v=False, store_k_eq_v_once=False)
+        if self.num_key_value_heads < self.num_attention_heads:
+            found["gqa"] = self._but(num_key_value_heads=self.num_attention_heads)
+        return found
 
     def rows(self, site: Site) -> Iterator[Row]:
         law, owned = self.visible, not site.reuses

@@ -10,12 +10,12 @@ Source    DeepSeek-V2, arXiv:2405.04434, section 2.1
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from kvcalc.kind import Attention, Count, Row, Site, Weight, Width, Work
-from kvcalc.projections import mla_projections
+from kvcalc.projections import expanded_heads, mla_projections
 from kvcalc.slots import EVERY
 
 
@@ -27,6 +27,11 @@ class MLA(Attention):
     qk_nope_head_dim: Width = Field(description="Width of a head's part without rotary embedding [elements]")
     qk_rope_head_dim: Width = Field(description="Width of the cached RoPE key [elements]")
     v_head_dim: Width = Field(description="Width of a value head [elements]")
+
+    def without(self, site: Site) -> dict[str, dict[str, Any]]:
+        return {
+            "latent": expanded_heads(self.num_attention_heads, self.qk_nope_head_dim + self.qk_rope_head_dim, self.v_head_dim)
+        }
 
     def rows(self, site: Site) -> Iterator[Row]:
         yield Row("latent", "kv", self.kv_lora_rank, EVERY, EVERY, not site.reuses, reusable=True)

@@ -49,6 +49,10 @@ Price = Annotated[str | None, typer.Option("--price", help="Price of one device:
 AssumptionsFile = Annotated[
     str | None, typer.Option("--assumptions", metavar="FILE", help="A YAML file whose values replace those that are assumed.")
 ]
+Math = Annotated[
+    str,
+    typer.Option("--math", help="Arithmetic of the weights' products, where it is not the format's own: bf16 for weight-only."),
+]
 Form = Annotated[Format | None, typer.Option("--format", help="Default: text on a terminal, tsv in a pipe.")]
 
 DEFAULT_CONTEXT = 131072

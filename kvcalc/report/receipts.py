@@ -1,16 +1,16 @@
 """What `explain`, `list` and `check` print: closed forms, rows, tensors, published figures, sources."""
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 
 from kvcalc import catalog, verify
-from kvcalc.errors import UnknownName, did_you_mean
+from kvcalc.errors import AmbiguousName, UnknownName, did_you_mean
 from kvcalc.explain import CONVENTIONS, ClosedForm, flops_form, read_form, state_form
 from kvcalc.feedforward.moe import ROUTERS
 from kvcalc.formats import ALIASES, FORMATS
-from kvcalc.hardware import Device, Sourced
+from kvcalc.hardware import Device
 from kvcalc.kind import Part, documentation, summary
 from kvcalc.ledger import Ledger, ledger
+from kvcalc.report.devices import device
 from kvcalc.report.table import Cell, Column, Document, Table, count_column, text_column
 from kvcalc.report.tables import attention_words
 from kvcalc.scenario import Scenario
@@ -37,11 +37,13 @@ def explain(name: str, context: int | None, kv_format: str, *, latex: bool = Fal
         return format_(ALIASES.get(name, name))
     try:
         spec = catalog.load_model(name)
+    except AmbiguousName:
+        raise
     except UnknownName as unknown:
-        if "fits several" in unknown.message:
-            raise
         try:
             return device(catalog.load_device(name))
+        except AmbiguousName:
+            raise
         except UnknownName:
             known = [
                 *(key for group in KINDS.values() for key in group),
@@ -288,45 +290,6 @@ def format_(name: str) -> Document:
         f"source              {stored.source or 'plain arithmetic'}",
     ]
     return Document(f"format {name}: {stored.about}", ("\n".join(lines),))
-
-
-def device(item: Device) -> Document:
-    """Every value of a device with its source, evidence and date."""
-    values: dict[str, Sourced | None] = {
-        "memory": item.memory,
-        "usable memory": item.usable_memory,
-        "bandwidth": item.bandwidth,
-        "measured bandwidth": item.measured_bandwidth,
-        **{f"peak {key}": value for key, value in item.peak.items()},
-        **{f"measured {key}": value for key, value in item.measured_peak.items()},
-        "power": item.power,
-        "idle power": item.idle_power,
-        "link, one direction": item.link,
-        "price": item.price,
-        "cloud price": item.cloud_price,
-    }
-    rows: tuple[dict[str, Cell], ...] = tuple(
-        {
-            "what": what,
-            "value": value.value if value else None,
-            "evidence": value.evidence if value else None,
-            "date": value.date if value else None,
-            "source": value.source + (f" ({value.note})" if value.note else "") if value else "not published, or not found",
-        }
-        for what, value in values.items()
-    )
-    columns = (
-        text_column("what", "what"),
-        Column("value", "value"),
-        text_column("evidence", "evidence"),
-        text_column("date", "date"),
-        text_column("source", "source"),
-    )
-    ridge = item.rate("bf16")
-    line = f"{item.vendor} {item.device_class}, launched {item.launched}"
-    if ridge is not None:
-        line += f"; ridge {significant(Fraction(ridge[1]) / item.bandwidth_bytes_per_s)} FLOP/B in {ridge[0]}"
-    return Document(f"{item.name} ({item.id})", (line, Table(columns, rows)), tuple(item.caveats))
 
 
 def conventions() -> Document:

@@ -12,12 +12,16 @@ UNKNOWN = "-"
 
 
 class Column(NamedTuple):
-    """A column: a key for programs, a head with its unit for people, and how a raw value becomes text."""
+    """A column: a key for programs, a head with its unit for people, and how a raw value becomes text.
+
+    `raw` names another key of the row, whose value programs get, where the cell holds text already.
+    """
 
     key: str
     head: str
     text: Callable[[Any], str] = str
     numeric: bool = True
+    raw: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ class Table:
 
     def records(self) -> list[dict[str, Any]]:
         """Rows as flat dictionaries of plain numbers, for JSON and data frames."""
-        return [{column.key: _plain(row.get(column.key)) for column in self.columns} for row in self.rows]
+        keys = [column.raw or column.key for column in self.columns]
+        return [{key: _plain(row.get(key)) for key in keys} for row in self.rows]
 
 
 @dataclass(frozen=True)

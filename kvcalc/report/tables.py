@@ -128,8 +128,10 @@ def _device_lines(book: Ledger, verdict: Answer) -> str:
     name = (f"{verdict.count} x " if verdict.count > 1 else "") + f"{device.name} ({device.id})"
     capacity = verdict.usable_bytes if verdict.usable_bytes is not None else verdict.memory_bytes
     needed, each = verdict.needed_bytes, " on each" if verdict.count > 1 else ""
-    needed, capacity = needed // verdict.count, capacity // verdict.count
-    if verdict.fits is None:
+    needed, capacity = needed // verdict.count, None if capacity is None else capacity // verdict.count
+    if capacity is None:
+        fits = f"not known: {bytes_text(needed)} needed{each}; what is built in is not published"
+    elif verdict.fits is None:
         fits = f"not known: {bytes_text(needed)} needed{each} of {bytes_text(capacity)} built in"
     elif verdict.fits:
         fits = f"yes: {bytes_text(needed)} of {bytes_text(capacity)} usable{each}, {bytes_text(capacity - needed)} left"
@@ -369,38 +371,3 @@ def attention_words(spec: ModelSpec) -> str:
     shared = sum(layer.reuses is not None for layer in spec.plan)
     words = " + ".join(f"{count} {name}" for name, count in counts.items())
     return words + (f", {shared} share" if shared else "")
-
-
-def devices(items: Sequence[Device]) -> Table:
-    """The devices of the catalogue."""
-    rows: list[dict[str, Cell]] = [
-        {
-            "id": device.id,
-            "class": device.device_class,
-            "memory": device.memory.value,
-            "usable_bytes": device.usable_bytes,
-            "bandwidth": float(device.bandwidth_bytes_per_s),
-            "bf16": _peak(device, "bf16"),
-            "fp8": _peak(device, "fp8") if "fp8" in device.peak else None,
-            "watts": None if device.watts is None else float(device.watts),
-        }
-        for device in items
-    ]
-    columns = (
-        text_column("id", "id"),
-        text_column("class", "class"),
-        text_column("memory", "memory"),
-        Column("usable_bytes", "usable", bytes_text),
-        Column("bandwidth", "bandwidth", lambda v: scaled(v, "B/s")),
-        Column("bf16", "bf16", lambda v: scaled(v, "FLOP/s")),
-        Column("fp8", "fp8", lambda v: scaled(v, "FLOP/s")),
-        Column("watts", "power", lambda v: f"{significant(v)} W"),
-    )
-    return Table(
-        columns, tuple(rows), notes=("peaks are dense; - is not published or not there; sources: kvcalc explain DEVICE",)
-    )
-
-
-def _peak(device: Device, arithmetic: str) -> float | None:
-    rate = device.rate(arithmetic)
-    return None if rate is None else float(rate[1])

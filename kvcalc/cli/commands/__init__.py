@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-ORDER = ("estimate", "compare", "fit", "throughput", "energy", "fleet", "explain", "list_", "check", "schema")
+ORDER = ("estimate", "compare", "whatif", "fit", "throughput", "energy", "fleet", "explain", "list_", "check", "schema")
 """As `--help` lists them."""
 
 

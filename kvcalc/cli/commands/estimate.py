@@ -16,6 +16,7 @@ from kvcalc.cli.options import (
     Form,
     Include,
     KvFormat,
+    Math,
     Model,
     Phase,
     Pp,
@@ -48,6 +49,7 @@ def estimate(
     dp: Dp = None,
     cached: Cached = "0",
     chunk: Chunk = None,
+    math: Math = "native",
     usable: Usable = None,
     form: Form = None,
 ) -> int:
@@ -83,6 +85,7 @@ def estimate(
         tuple(dict.fromkeys(include or ())),
         cached=parse_cached(cached),
         chunk=None if chunk is None else parse_tokens(chunk, "chunk"),
+        math=math,
     )
     book = ledger(spec, scenario)
     verdict = None if devices is None else answer(book, *devices)

@@ -17,21 +17,56 @@ def list_(
             help="models, hardware, formats; attention and the other kinds: feedforward, router, residual, embedding.",
         ),
     ],
+    device_class: Annotated[
+        str | None, typer.Option("--class", help="hardware: datacenter-gpu, consumer-gpu, unified-soc ...")
+    ] = None,
+    vendor: Annotated[str | None, typer.Option("--vendor", help="hardware: nvidia, amd, apple ...")] = None,
+    min_memory: Annotated[str | None, typer.Option("--min-memory", help="hardware: at least so much: 80GiB.")] = None,
+    max_memory: Annotated[str | None, typer.Option("--max-memory", help="hardware: at most so much.")] = None,
+    min_bandwidth: Annotated[str | None, typer.Option("--min-bandwidth", help="hardware: at least so much: 1TB/s.")] = None,
+    has: Annotated[
+        Literal["fp32", "tf32", "bf16", "fp16", "fp8", "fp4", "int8", "int4"] | None,
+        typer.Option("--has", help="hardware: with a published dense rate for this arithmetic."),
+    ] = None,
+    max_price: Annotated[str | None, typer.Option("--max-price", help="hardware: rented for at most so much: 2USD/h.")] = None,
+    sort: Annotated[
+        Literal["id", "memory", "bandwidth", "compute", "power", "price"] | None,
+        typer.Option("--sort", help="hardware: by what."),
+    ] = None,
     form: Form = None,
 ) -> None:
     """What the catalogue holds.
 
     kvcalc list models
 
+    kvcalc list hardware --class datacenter-gpu --has fp8 --sort bandwidth
+
     kvcalc list attention
     """
     from kvcalc.catalog import device_ids, load_device, load_model, model_ids
+    from kvcalc.errors import ScenarioError
     from kvcalc.report import receipts, tables
 
+    filters = (device_class, vendor, min_memory, max_memory, min_bandwidth, has, max_price, sort)
+    if what != "hardware" and filters != (None,) * len(filters):
+        raise ScenarioError(f"these filters are for hardware, not for {what}", "kvcalc list hardware --class consumer-gpu")
     if what == "models":
         write(tables.models([load_model(name) for name in model_ids()]), form)
     elif what == "hardware":
-        write(tables.devices([load_device(name) for name in device_ids()]), form)
+        from kvcalc.report.devices import Wanted, devices
+        from kvcalc.units import BYTES, BYTES_PER_S, USD_PER_HOUR, parse_quantity
+
+        wanted = Wanted(
+            device_class,
+            vendor,
+            None if min_memory is None else parse_quantity(min_memory, BYTES, "min-memory"),
+            None if max_memory is None else parse_quantity(max_memory, BYTES, "max-memory"),
+            None if min_bandwidth is None else parse_quantity(min_bandwidth, BYTES_PER_S, "min-bandwidth"),
+            has,
+            None if max_price is None else parse_quantity(max_price, USD_PER_HOUR, "max-price"),
+            sort or "id",
+        )
+        write(devices([load_device(name) for name in device_ids()], wanted), form)
     elif what == "formats":
         write(receipts.formats(), form)
     else:

@@ -13,6 +13,7 @@ from kvcalc.cli.options import (
     Ep,
     Form,
     KvFormat,
+    Math,
     Model,
     Pp,
     Tp,
@@ -33,6 +34,7 @@ def throughput(
     prompt: Annotated[str | None, typer.Option("--prompt", help="Tokens of the prompt for TTFT. Default: the context.")] = None,
     cached: Cached = "0",
     chunk: Chunk = None,
+    math: Math = "native",
     kv_format: KvFormat = "native",
     weight_format: WeightFormat = "native",
     tpot: Annotated[

@@ -1,0 +1,89 @@
+"""The `whatif` command."""
+
+from typing import Annotated
+
+import typer
+
+from kvcalc.cli.options import DEFAULT_CONTEXT, Batch, Context, Dp, Ep, Form, KvFormat, Model, Phase, Pp, Tp, WeightFormat, app
+from kvcalc.cli.output import write
+
+
+@app.command()
+def whatif(
+    model: Model,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Any field of the spec: attention.local.window=1K. Repeat it."),
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--without",
+            metavar="TRICK",
+            help="kv-sharing, window, compression, latent, key-is-value, indexer, linear-attention, per-layer-embeddings, "
+            "hyper-connections, head-budget, gqa. Repeat it.",
+        ),
+    ] = None,
+    ladder: Annotated[
+        bool, typer.Option("--ladder", help="From plain multi-head attention to the model as shipped, one trick at a time.")
+    ] = False,
+    context: Context = None,
+    batch: Batch = "1",
+    phase: Phase = "decode",
+    kv_format: KvFormat = "native",
+    weight_format: WeightFormat = "native",
+    on: Annotated[str | None, typer.Option("--on", metavar="DEVICE", help="A device id or path, with a count if more.")] = None,
+    tp: Tp = None,
+    pp: Pp = None,
+    ep: Ep = None,
+    dp: Dp = None,
+    form: Form = None,
+) -> None:
+    """The same model changed: before, after, difference and ratio, piece by piece; or the ladder of its tricks.
+
+    kvcalc whatif gemma-4-e2b --without kv-sharing -c 128K --kv-format bf16
+
+    kvcalc whatif laguna-xs.2 --set attention.local.window=4K --on rtx-4090
+
+    kvcalc whatif deepseek-v4-flash --ladder -c 1M --on 8xh200-nvl
+
+    The formats given are those of the model after the change; before, it is as released. With --ladder they are those of the last line.
+    """
+    from dataclasses import replace
+
+    from kvcalc.catalog import load_model
+    from kvcalc.change import changed, read_setting
+    from kvcalc.cli.rig import rig
+    from kvcalc.errors import ScenarioError
+    from kvcalc.ledger import ledger as ledger_of
+    from kvcalc.report import whatif as report
+    from kvcalc.scenario import Scenario
+    from kvcalc.units import parse_batch, parse_tokens
+    from kvcalc.whatif import ladder as ladder_of
+    from kvcalc.whatif import tricks
+    from kvcalc.whatif import without as undone
+
+    spec = load_model(model)
+    devices = None if on is None else rig(on, tp, pp, ep, dp)
+    tokens = min(DEFAULT_CONTEXT, spec.max_context) if context is None else parse_tokens(context)
+    asked = Scenario(phase, tokens, parse_batch(batch), kv_format, weight_format)
+    if ladder:
+        if set_ or without:
+            raise ScenarioError("--ladder undoes every trick itself", "leave out --set and --without")
+        write(report.ladder(ladder_of(spec, asked), devices), form)
+        return
+    if not set_ and not without and (kv_format, weight_format) == ("native", "native"):
+        words = ", ".join(tricks(spec)) or "none that kvcalc can undo"
+        raise ScenarioError(
+            "nothing is changed", f"--set PATH=VALUE, --kv-format, --weight-format, --ladder, or --without one of: {words}"
+        )
+    after = spec
+    for trick in without or ():
+        after = undone(after, trick)
+    settings = [read_setting(text) for text in set_ or ()]
+    after = changed(after, dict(settings))
+    changes = [f"without {trick}: {tricks(spec).get(trick, '')}" for trick in without or ()] + [*(set_ or ())]
+    same = replace(asked, kv_format="native", weight_format="native")
+    if settings or without:
+        same = asked
+    write(report.whatif(ledger_of(spec, same), ledger_of(after, asked), changes, devices), form)
