@@ -32,6 +32,7 @@ class GQA(Attention):
     qkv_bias: bool = Field(False, description="Biases on the q, k and v projections")
     o_bias: bool = Field(False, description="Bias on the output projection")
     qk_norm: bool = Field(False, description="A norm of head_dim weights on queries and one on keys")
+    qk_norm_all_heads: bool = Field(False, description="These norms span all heads: a weight for each of their elements")
     output_gate: Literal["per_head", "per_element"] | None = Field(None, description="Gate on the attention output")
     learned_sinks: bool = Field(False, description="One learned sink logit per query head")
 
@@ -45,6 +46,8 @@ class GQA(Attention):
             raise ValueError("window and attention_chunk_size exclude each other")
         if self.sink_tokens is not None and self.window is None:
             raise ValueError("sink_tokens needs a window")
+        if self.qk_norm_all_heads and not self.qk_norm:
+            raise ValueError("qk_norm_all_heads needs qk_norm")
         if self.store_k_eq_v_once and not self.attention_k_eq_v:
             raise ValueError("store_k_eq_v_once needs attention_k_eq_v")
         return self
@@ -107,9 +110,9 @@ class GQA(Attention):
         if self.o_bias:
             yield vector("o_bias", "attention", d)
         if self.qk_norm:
-            yield vector("q_norm", "norms", self.head_dim)
+            yield vector("q_norm", "norms", query if self.qk_norm_all_heads else self.head_dim)
             if not site.reuses:
-                yield vector("k_norm", "norms", self.head_dim)
+                yield vector("k_norm", "norms", key_out if self.qk_norm_all_heads else self.head_dim)
         if self.output_gate is not None:
             yield Weight("gate_proj", "attention", (heads if self.output_gate == "per_head" else value, d), split=heads)
         if self.learned_sinks:
