@@ -75,15 +75,11 @@ class Reservation:
     def total_bytes(self) -> int:
         return sum(entry.bytes for entry in self.entries)
 
-    def bytes_of(
-        self, rows: Collection[str] = (), roles: Collection[str] = (), groups: Collection[str] = (), extra: bool = False
-    ) -> int:
+    def bytes_of(self, rows: Collection[str] = (), roles: Collection[str] = (), groups: Collection[str] = ()) -> int:
         """Bytes of the named rows, roles and groups: an engine's log often prints one of its buffers. Nothing named: all."""
-        if not (rows or roles or groups):
-            return self.total_bytes
         return sum(
             entry.bytes
-            for entry in (self.entries if extra else self.rows)
+            for entry in self.entries
             if (not rows or entry.row in rows) and (not roles or entry.role in roles) and (not groups or entry.group in groups)
         )
 
@@ -212,13 +208,14 @@ def _with(entries: Iterable[Entry], reservation: Reservation) -> Iterable[Entry]
         yield entry._replace(elements=line.elements, slots=line.slots, state_bytes=line.bytes, format=line.format)
     for extra in reservation.extra:
         yield Entry(
-            ALLOCATION,
+            extra.piece,
             extra.group,
             extra.kind,
             extra.row,
             extra.layers,
             extra.format,
             role=extra.role,
+            elements=extra.elements,
             slots=extra.slots,
             state_bytes=extra.bytes,
         )

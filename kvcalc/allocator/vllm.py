@@ -103,10 +103,14 @@ Group = tuple[tuple[Cache, int], ...]
 class Vllm(Allocator):
     about: ClassVar[str] = "vLLM 0.33.0"
 
-    moment: Literal["decode", "start"] = Field("decode", description="decode: what requests hold; start: what vLLM demands for one")
+    moment: Literal["decode", "start"] = Field(
+        "decode", description="decode: what requests hold; start: what vLLM demands for one"
+    )
     platform: Platform = Field("hopper", description="Device generation, which decides attention backends and their blocks")
     block_size: Count | None = Field(None, description="--block-size [tokens]; not given: the backend's")
-    kv_cache_dtype: CacheType | None = Field(None, description="--kv-cache-dtype; not given: the scenario's format, natively auto")
+    kv_cache_dtype: CacheType | None = Field(
+        None, description="--kv-cache-dtype; not given: the scenario's format, natively auto"
+    )
     tensor_parallel_size: Count = Field(1, description="Devices that share each layer; bytes are one device's")
     max_in_flight_tokens: Tokens | None = Field(None, description="M: batches in flight x max_num_batched_tokens [tokens]")
     enable_prefix_caching: bool = Field(True, description="States are kept at block edges, for prefixes to come")
@@ -123,9 +127,7 @@ class Vllm(Allocator):
         copies = 1 if self.moment == "start" else scenario.batch
         total = copies * width * sum(max(self._blocks(c, scenario.context) for c, _ in group) for group in groups)
         home = {place: cache for group in groups for cache, _ in group for place in cache.rows}
-        lines = tuple(
-            self._line(model, scenario, block, row, home.get(place), copies) for place, (block, row) in enumerate(rows)
-        )
+        lines = tuple(self._line(model, scenario, block, row, home.get(place), copies) for place, (block, row) in enumerate(rows))
         spare = total - sum(line.bytes for line in lines)
         return Reservation(self.about, lines, (beside("padding", spare),) if spare else (), tuple(self._notes(scenario, rows)))
 
@@ -135,9 +137,7 @@ class Vllm(Allocator):
         if any(block.kind == "cca" for block, _ in rows):
             yield f"{self.about} has no class for ZAYA1: K and V of every token are kept, convolution states are not"
 
-    def _line(
-        self, model: ModelSpec, scenario: Scenario, block: Block, row: Row, cache: Cache | None, copies: int
-    ) -> Reserved:
+    def _line(self, model: ModelSpec, scenario: Scenario, block: Block, row: Row, cache: Cache | None, copies: int) -> Reserved:
         """A row's part of its cache's pages; padding is counted beside."""
         stored, size = self._stored(model, scenario, block, row)
         per_block = 0 if cache is None else row.held.count(1) if cache.sort == "state" else cache.block // tokens_per_slot(row)
