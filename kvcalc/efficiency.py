@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kvcalc.verify import LoadModel
 
 CLAIM = 0.8
+WORDS = ("id", "phase", "device", "device_class", "width", "era", "model", "source")
 LEAST_ROWS = 6
 """Fewer rows than this make no factor."""
 WIDE, MIDDLE = 9, 6.6
@@ -118,7 +119,7 @@ def fitted(load_model: "LoadModel", load_device: "LoadDevice") -> list[Sample]:
 def samples() -> tuple[Sample, ...]:
     """The same, as computed when the evidence last changed (tools/generate.py; a test computes them anew)."""
     with (data_folder("evidence") / "samples.csv").open(encoding="utf-8", newline="") as opened:
-        return tuple(Sample(**(row | {"ratio": float(row["ratio"])})) for row in csv.DictReader(opened))
+        return tuple(Sample(**{name: row[name] for name in WORDS}, ratio=float(row["ratio"])) for row in csv.DictReader(opened))
 
 
 def _samples(load_model: "LoadModel", load_device: "LoadDevice") -> Iterator[Sample]:

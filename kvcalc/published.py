@@ -59,6 +59,8 @@ class Check(Record):
     include: list[str] = Field(default_factory=list, description="Pieces outside the plain decode")
     ignore: list[Literal["window", "sharing"]] = Field(default_factory=list, description="Tricks that the source does not honour")
     set: dict[str, int | bool | str] = Field(default_factory=dict, description="Spec fields as the source takes them")
+    engine: str | None = Field(None, description="state_bytes: the engine (allocator) that reserves them")
+    settings: dict[str, int | bool | str] = Field(default_factory=dict, description="Settings of the engine")
     versus: Versus | None = None
     times: Decimal | int = Field(1, description="A factor that the source applies (overhead)")
     plus: int = Field(0, description="What the source adds (in base units)")
@@ -72,4 +74,6 @@ class Check(Record):
     def _explained(self) -> "Check":
         if not self.agrees and not self.because:
             raise ValueError("a check that does not agree needs `because`")
+        if (self.engine is not None and self.what != "state_bytes") or (self.settings and self.engine is None):
+            raise ValueError("an engine belongs to state_bytes, settings to an engine")
         return self

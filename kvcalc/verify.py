@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from kvcalc.allocator import allocator
 from kvcalc.change import changed
 from kvcalc.errors import SpecError
 from kvcalc.kind import Row
@@ -112,6 +113,9 @@ def _quantity(model: ModelSpec, check: Check) -> Fraction:
         include=tuple(check.include),
     )
     match check.what:
+        case "state_bytes" if check.engine is not None:
+            reservation = allocator(check.engine, check.settings).reserve(model, scenario)
+            return Fraction(reservation.bytes_of(rows or (), groups=check.groups or ()))
         case "state_bytes":
             return Fraction(check.batch * _state(model, check, kv_format, rows, scenario.context))
         case "state_bytes_per_token":

@@ -44,12 +44,24 @@ def schema(what: str) -> str:
     ).stdout
 
 
+def samples() -> str:
+    """Measured over bound speed of every measurement that a factor may rest on."""
+    from kvcalc.catalog import load_device, load_model
+    from kvcalc.efficiency import WORDS, fitted
+
+    lines = [",".join([*WORDS, "ratio"])]
+    for sample in fitted(load_model, load_device):
+        lines.append(",".join([*(str(getattr(sample, name)) for name in WORDS), f"{sample.ratio:.4g}"]))
+    return "\n".join(lines) + "\n"
+
+
 def wanted() -> dict[Path, str]:
     """Every generated file and its content."""
-    readme = ROOT / "README.md"
+    readme, ratios = ROOT / "README.md", ROOT / "evidence" / "samples.csv"
     return {
         ROOT / "specs" / "schema.json": schema("model"),
         ROOT / "hardware" / "schema.json": schema("hardware"),
+        ratios: samples(),
         readme: BLOCK.sub(lambda block: f"```console\n$ {block[1]}\n{on_a_terminal(block[1])}\n```", readme.read_text()),
     }
 

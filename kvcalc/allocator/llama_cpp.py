@@ -4,7 +4,7 @@ Reserves  full attention n_ctx_seq cells; a window its size and one micro-batch;
           convolution states one fp32 row for each slot. Each slot (sequence) has its own array (stream), unless the cache is unified
 Formula   n_ctx_seq = pad(n_ctx / slots), unified n_ctx = pad(n_ctx); window: pad(min(n_ctx_seq, W x (slots if unified) + ubatch));
           pad = up to a multiple of 256; bytes = layers x streams x cells x (row of K in type_k + row of V in type_v)
-Worked    gemma-4-31b, 131,072 tokens: 1,536 cells for its windows of 1,024; 11,440 MiB; without flash attention 16,560 MiB
+Worked    gemma-4-31b, 131,072 tokens, f16: 10 x 131,072 x 8,192 + 50 x 1,536 x 16,384 = 11,995,709,440 bytes (11,440 MiB)
 Omits     compute and output buffers; host prompt cache and context checkpoints of the server
 Assumes   DeepSeek-V4's own cache is never unified; a model whose every layer has a window (Mistral-7B) gets full-length cells, as its
           architecture there knows no window; index keys are stored in type_k; the default type is f16, also for bf16 models

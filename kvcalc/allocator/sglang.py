@@ -5,7 +5,7 @@ Reserves  a pool of max_total_tokens slots for the layers that keep every token,
 Formula   tokens T = max_total_tokens, or batch x pages of a sequence, in whole pages; full layers T + page slots; windows
           pages(T x swa_full_tokens_ratio) + page slots, without radix cache pages(batch x (W + 128 + 2 page) + 2 chunk + page) + page;
           states max_mamba_cache_size + 1 slots, natively 3 x batch, without radix cache 1 x batch
-Worked    gemma-4-31b, 131,072 tokens, bf16: (131,072 + 1) x 10 x 8,192 + (104,857 + 1) x 50 x 16,384 = 96,636,952,576 bytes
+Worked    gemma-4-31b, 131,072 tokens, bf16: (131,072 + 1) x 10 x 8,192 + (104,857 + 1) x 50 x 16,384 = 96,637,173,760 bytes
 Omits     the request-to-token map (4 bytes per request and token); what memory is left beyond the scenario goes to the pools as well
 Assumes   pages of 1 token, 64 for sparse MLA, unless page_size says otherwise; KV in 16 bits or fp8, sparse MLA in fp8 as 656 bytes;
           recurrent state in fp32 unless the spec declares its format; a model of windows alone has no share but T slots

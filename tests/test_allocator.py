@@ -1,0 +1,303 @@
+"""What engines reserve: the real engines' figures, every rule's worked number, and what is refused."""
+
+import json
+import re
+from collections import Counter
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_kinds import calculate
+
+from kvcalc import allocator
+from kvcalc.allocator import NotModelled, applied, documentation, engine, names, settings
+from kvcalc.allocator.vllm import Cache, Vllm, grouped, width_of
+from kvcalc.catalog import load_model
+from kvcalc.errors import ScenarioError, UnknownName
+from kvcalc.ledger import ledger
+from kvcalc.scenario import Scenario
+from kvcalc.units import GIB, MIB
+
+TRUTH = json.loads((Path(__file__).parent / "truth" / "engines.json").read_text())
+HEADINGS = ["Reserves", "Formula", "Worked", "Omits", "Assumes", "Source"]
+WORKED = re.compile(r"^Worked +(?P<model>[a-z0-9.-]+), (?P<t>[\d,]+) tokens.*?: (?P<sum>.+) = (?P<value>[\d,]+) bytes", re.M)
+LONG = 131072
+
+
+def by_case(section: str) -> list[Any]:
+    return [pytest.param(case, id=case["case"]) for case in TRUTH[section]]
+
+
+def reserve(name: str, model: str, context: int = LONG, batch: int = 1, kv_format: str = "native", **chosen: Any) -> Any:
+    scenario = Scenario(context=context, batch=batch, kv_format=kv_format)
+    return allocator.allocator(name, chosen).reserve(load_model(model), scenario)
+
+
+# -- the contract of an engine ------------------------------------------------------------------------------------------------------
+
+
+def test_engines_are_files() -> None:
+    assert names() == ("ideal", "ik-llama-cpp", "llama-cpp", "sglang", "vllm")
+    assert engine("llama.cpp") is engine("llama_cpp") is engine("Llama-cpp")
+
+
+@pytest.mark.parametrize("name", names())
+def test_an_engine_says_what_it_reserves(name: str) -> None:
+    cls = engine(name)
+    assert re.findall(r"^([A-Z][a-z]+) {2,}", documentation(cls), re.M) == HEADINGS
+    assert cls.about
+    assert all(meaning for _, meaning in settings(cls).values())
+    found = WORKED.search(documentation(cls))
+    assert found, "Worked: MODEL, T tokens, FORMAT: SUM = VALUE bytes"
+    value = int(found["value"].replace(",", ""))
+    assert calculate(found["sum"].replace(",", "").replace(" x ", " * ")) == value
+    assert reserve(name, found["model"], int(found["t"].replace(",", ""))).total_bytes == value
+
+
+# -- llama.cpp ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", by_case("llama.cpp"))
+def test_llama_cpp_allocates_these_cells_and_bytes(case: dict[str, Any]) -> None:
+    reservation = reserve("llama.cpp", case["model"], case["context"], case["batch"], **case["settings"])
+    cells: Counter[tuple[int, int, str]] = Counter()
+    states: list[Fraction] = []
+    for line in reservation.rows:
+        if line.role == "buffer":
+            states += [Fraction(line.bytes, MIB)] if line.bytes else []
+        else:
+            cells[line.slots, line.copies, "V" if line.row == "value" else "K"] += line.bytes
+    logged: Counter[tuple[int, int, str]] = Counter()
+    lines: Counter[tuple[int, int, str]] = Counter()
+    for slots, streams, _, key, value in case["caches"]:
+        for name, printed in (("K", key), ("V", value)):
+            if printed:
+                logged[slots, streams, name] += Fraction(str(printed))
+                lines[slots, streams, name] += 1
+    assert set(cells) == set(logged)
+    for place, size in cells.items():
+        assert abs(Fraction(size, MIB) - logged[place]) <= Fraction(lines[place], 200), place
+    assert len(states) == len(case["states"])
+    for found, printed in zip(sorted(states), sorted(case["states"]), strict=True):
+        assert abs(found - Fraction(str(printed))) <= Fraction(1, 200)
+    if len(case["caches"]) == 1:
+        layers = sum(line.layers for line in reservation.rows if line.row in ("key", "latent"))
+        assert layers == case["caches"][0][2]
+
+
+@pytest.mark.parametrize(
+    ("model", "context", "batch", "chosen", "rows", "mib"),
+    [
+        ("gemma-3-270m", 256, 4, {"n_ctx": 1024}, {}, 18),  # github.com/unslothai/unsloth/pull/7530
+        ("gemma-3-270m", 341, 3, {"n_ctx": 1024}, {}, 27),
+        ("gemma-4-e4b", 4096, 1, {"ubatch": 1024}, {"groups": ["local"]}, 60),  # github.com/qualcomm/GenieX/pull/1346
+        ("gemma-4-e4b", 4096, 1, {"swa_full": True}, {"groups": ["local"]}, 160),
+        ("gemma-4-e4b", 4096, 1, {}, {"groups": ["global"]}, 64),
+        ("mistral-7b-v0.1", 32768, 1, {}, {}, 4096),  # every layer a window: full length
+    ],
+)
+def test_llama_cpp_prints_these_buffers(
+    model: str, context: int, batch: int, chosen: dict[str, Any], rows: dict[str, Any], mib: int
+) -> None:
+    assert reserve("llama.cpp", model, context, batch, **chosen).bytes_of(**rows) == mib * MIB
+
+
+def test_llama_cpp_keeps_recurrent_states_in_fp32() -> None:
+    states = reserve("llama.cpp", "qwen3-next-80b-a3b", batch=4, context=4096)
+    recurrent = 32 * 128 * 128
+    assert states.bytes_of(roles=["recurrent"]) == 4 * 36 * recurrent * 4
+    assert states.bytes_of(roles=["conv"]) == 4 * 36 * 3 * 8192 * 4
+    unified = reserve("llama.cpp", "qwen3-next-80b-a3b", batch=4, context=4096, kv_unified=True)
+    assert unified.bytes_of(roles=["recurrent"]) == states.bytes_of(roles=["recurrent"])
+
+
+@pytest.mark.parametrize(
+    ("mla", "context", "kv_format", "mib"),
+    [(0, 2048, "native", 9760), (1, 163840, "native", 20740), (2, 163840, "native", 10980), (3, 163840, "q8_0", 5833.125)],
+)
+def test_ik_llama_cpp_stores_a_latent_in_three_ways(mla: int, context: int, kv_format: str, mib: float) -> None:
+    assert reserve("ik-llama-cpp", "deepseek-v3", context, kv_format=kv_format, mla=mla).total_bytes == mib * MIB
+
+
+# -- vLLM ---------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", by_case("vllm"))
+def test_vllm_holds_and_demands_these_bytes(case: dict[str, Any]) -> None:
+    assert reserve("vllm", case["model"], case["context"], **case["settings"]).total_bytes == case["held"]
+    assert reserve("vllm", case["model"], case["context"], moment="start", **case["settings"]).total_bytes == case["needed"]
+
+
+@pytest.mark.parametrize("case", by_case("vllm layouts"))
+def test_vllm_groups_these_layers_so(case: dict[str, Any]) -> None:
+    caches = [
+        Cache(sort, layers, block, page, span, spare, rows=(place,))
+        for place, (sort, layers, block, page, span, spare) in enumerate(case["kinds"])
+    ]
+    groups = list(grouped(caches, packed=False))
+    assert max(map(width_of, groups)) == case["width"]
+    assert Counter(sum(layers for _, layers in group) for group in groups) == Counter(case["layers"])
+    for moment, known in (("decode", case["held"]), ("start", case["needed"])):
+        rules = Vllm(moment=moment, max_in_flight_tokens=case["max_in_flight_tokens"])
+        blocks = sum(max(rules._blocks(cache, case["context"]) for cache, _ in group) for group in groups)
+        assert known in (None, blocks * case["width"])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "block"),
+    [
+        ({}, 576),
+        ({"enable_prefix_caching": False}, 544),
+        ({"tensor_parallel_size": 4}, 320),
+        ({"kv_cache_dtype": "fp8"}, 1088),
+    ],
+)
+def test_vllm_grows_blocks_until_a_page_holds_a_state(chosen: dict[str, Any], block: int) -> None:
+    reservation = reserve("vllm", "qwen3-next-80b-a3b", **chosen)
+    slots = {line.slots for line in reservation.rows if line.row == "key"}
+    assert slots == {-(-LONG // block) * block}
+
+
+def test_vllm_holds_qwen3_next_so() -> None:
+    page, groups, blocks = 576 * 2048, 3, 228  # 576 tokens of 2 heads x (256 + 256) x 2 bytes; 36 linear layers in groups of 12
+    assert reserve("vllm", "qwen3-next-80b-a3b").total_bytes == 12 * page * (groups + blocks)
+    assert reserve("vllm", "qwen3-next-80b-a3b", moment="start").total_bytes == 12 * page * (3 * groups + blocks)
+    drafted = reserve("vllm", "qwen3-next-80b-a3b", num_speculative_tokens=3)
+    assert drafted.total_bytes == 12 * page * (4 * groups + blocks)
+
+
+def test_vllm_said_this_at_start() -> None:
+    said = reserve("vllm", "gpt-oss-120b", moment="start", max_in_flight_tokens=1024)  # github.com/vllm-project/vllm/issues/27508
+    assert round(Fraction(said.total_bytes, GIB), 2) == Fraction("4.54")
+
+
+def test_vllm_holds_one_block_more_for_a_window_off_the_edge() -> None:
+    for t, slots in ((LONG, 128), (LONG - 1, 144), (100, 112)):
+        rows = [line for line in reserve("vllm", "gpt-oss-20b", t).rows if line.slots < LONG // 2]
+        assert {line.slots for line in rows} == {slots}
+
+
+def test_vllm_batch_is_as_many_requests() -> None:
+    one, four = (reserve("vllm", "gemma-4-31b", 5000, batch) for batch in (1, 4))
+    assert four.total_bytes == 4 * one.total_bytes
+
+
+# -- SGLang -------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "context", "chosen", "rows", "printed"),
+    [
+        ("qwen3-235b-a22b", 367404, {"tp_size": 4}, {"rows": ["key"]}, "8.23"),  # github.com/vllm-project/vllm/issues/21348
+        (
+            "mimo-v2-flash",  # github.com/sgl-project/sglang/pull/18039
+            300288,
+            {"tp_size": 4, "page_size": 64, "swa_full_tokens_ratio": "1"},
+            {"groups": ["local"], "rows": ["key"]},
+            "8.38",
+        ),
+        (
+            "mimo-v2-flash",
+            300288,
+            {"tp_size": 4, "page_size": 64, "swa_full_tokens_ratio": "1"},
+            {"groups": ["local"], "rows": ["value"]},
+            "5.59",
+        ),
+    ],
+)
+def test_sglang_printed_these_pools(model: str, context: int, chosen: dict[str, Any], rows: Any, printed: str) -> None:
+    size = reserve("sglang", model, context, **chosen).bytes_of(**rows)
+    assert round(Fraction(size, GIB), 2) == Fraction(printed)
+
+
+def test_sglang_sizes_pools_by_tokens_and_spare_pages() -> None:
+    sparse = reserve("sglang", "deepseek-v3.2", 1000, kv_format="fp8")
+    assert {line.slots for line in sparse.rows} == {1024 + 64}
+    assert sparse.total_bytes == 61 * (656 + 132) * (1024 + 64)
+    states = reserve("sglang", "qwen3-next-80b-a3b", 4096, batch=2)
+    assert states.bytes_of(roles=["recurrent"]) == 36 * (2 * 3 + 1) * 32 * 128 * 128 * 4
+    fixed = reserve("sglang", "qwen3-next-80b-a3b", 4096, max_mamba_cache_size=8)
+    assert fixed.bytes_of(roles=["recurrent"]) == 36 * 9 * 32 * 128 * 128 * 4
+    capped = reserve("sglang", "gemma-4-31b", disable_radix_cache=True)
+    assert {line.slots for line in capped.rows if line.group == "local"} == {1024 + 128 + 2 + 2 * 8192 + 1 + 1}
+
+
+# -- the ledger with what is reserved -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("model", ["gemma-4-31b", "llama-3.1-8b", "deepseek-v3"])
+@pytest.mark.parametrize("phase", ["decode", "prefill"])
+def test_the_ledger_holds_what_is_reserved_and_moves_what_it_moved(name: str, model: str, phase: Any) -> None:
+    spec, scenario = load_model(model), Scenario(phase=phase, context=5000, batch=3, chunk=2048 if phase == "prefill" else None)
+    before = ledger(spec, scenario)
+    reservation = allocator.allocator(name).reserve(spec, scenario)
+    after = applied(before, reservation)
+    assert after.totals.state_bytes == reservation.total_bytes >= before.totals.state_bytes
+    assert after.totals._replace(state_bytes=0) == before.totals._replace(state_bytes=0)
+    assert (name == "ideal") == (reservation.total_bytes == before.totals.state_bytes)
+    assert [(e.group, e.name) for e in after.state][: len(before.state)] == [(e.group, e.name) for e in before.state]
+
+
+@pytest.mark.parametrize("name", ["llama-cpp", "vllm", "sglang"])
+@pytest.mark.parametrize("model", ["llama-3.1-8b", "deepseek-v3", "gemma-3-27b"])
+@pytest.mark.parametrize("context", [1999, 2000, 4097, LONG])
+def test_every_live_slot_has_a_place(name: str, model: str, context: int) -> None:
+    needed = reserve("ideal", model, context).rows
+    kept = reserve(name, model, context).rows
+    assert [(n.row, n.layers) for n in needed] == [(k.row, k.layers) for k in kept]
+    assert all(k.slots * k.copies >= n.slots * n.copies for n, k in zip(needed, kept, strict=True))
+
+
+# -- what is refused ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "kind"),
+    [
+        ("llama-cpp", "deepseek-v4.1-flash", "DeepSeek-V4.1"),
+        ("llama-cpp", "zaya1-8b", "ZAYA1"),
+        ("sglang", "deepseek-v4-flash", "DeepSeek-V4"),
+        ("ik-llama-cpp", "deepseek-v4-flash", "csa_hca"),
+    ],
+)
+def test_what_is_not_modelled_is_refused_by_name(name: str, model: str, kind: str) -> None:
+    with pytest.raises(NotModelled, match=kind):
+        reserve(name, model)
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen", "words"),
+    [
+        ("llama-cpp", {"parallel": 2, "n_ctx": 4096}, "cells do not hold"),
+        ("llama-cpp", {"flash_attn": "false", "cache_type_v": "q8_0"}, "flash attention"),
+        ("llama-cpp", {"cache_type_k": "mxfp4"}, "no cache type"),
+        ("llama-cpp", {"cache_type_k": "q9"}, "unknown format"),
+        ("llama-cpp", {"swafull": True}, "no setting 'swafull'"),
+        ("vllm", {"tensor_parallel_size": 3}, "does not divide"),
+        ("vllm", {"block_size": 0}, "block_size"),
+        ("sglang", {"max_total_tokens": 1000}, "does not hold"),
+        ("sglang", {"max_total_tokens": "many"}, "max_total_tokens"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(name: str, chosen: dict[str, Any], words: str) -> None:
+    with pytest.raises(ScenarioError, match=words):
+        reserve(name, "llama-3.1-8b", **chosen)
+
+
+def test_a_window_pool_too_small_to_start_is_refused() -> None:
+    with pytest.raises(ScenarioError, match="does not start"):
+        reserve("sglang", "gemma-4-31b", 1024)
+
+
+def test_formats_that_an_engine_has_not_are_refused() -> None:
+    for name in ("vllm", "sglang", "llama-cpp"):
+        with pytest.raises(ScenarioError, match=r"no .*cache"):
+            reserve(name, "llama-3.1-8b", kv_format="q6_k" if name == "llama-cpp" else "q8_0")
+
+
+def test_unknown_engines_are_refused() -> None:
+    with pytest.raises(UnknownName, match="vlm") as refused:
+        engine("vlm")
+    assert refused.value.hint == "did you mean 'vllm'?"
