@@ -1,6 +1,7 @@
 """What is assumed about users, servers and buildings where nobody measured it for you: each value with its source, each to be changed."""
 
 from collections.abc import Callable
+from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
@@ -23,6 +24,8 @@ class Assumed(Record):
 
 def _written_short(value: Any) -> Any:
     """`pue: 1.1` is `pue: {value: 1.1, evidence: given, source: as asked}`."""
+    if isinstance(value, Decimal):
+        value = float(value)
     return {"value": value, "evidence": "given", "source": "as asked"} if isinstance(value, int | float | str) else value
 
 

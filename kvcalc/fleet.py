@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from kvcalc.assumptions import Assumptions
+from kvcalc.efficiency import average_bits, efficiency, width_of
 from kvcalc.errors import ScenarioError
 from kvcalc.hardware import Device
+from kvcalc.ledger import ledger
 from kvcalc.parallel import Plan
 from kvcalc.scenario import Scenario
 from kvcalc.serving import Point, Speculation, curve, point, ttft
@@ -79,11 +81,22 @@ class Fleet:
         return None if self.usd_per_day is None else self.usd_per_day / self.tokens_per_day * MILLION
 
 
-def speeds(assumptions: Assumptions, *, measured: bool) -> Speeds:
-    """The speeds to plan with: as given, or the bounds themselves."""
-    found = []
-    for given in (assumptions.decode_efficiency, assumptions.prefill_efficiency):
-        found.append((float(given.value), given.source) if given is not None else (1.0, "the bound itself: no system is faster"))
+BATCHED = 2
+"""Any batch but 1: decode of a service is batched."""
+
+
+def speeds(assumptions: Assumptions, model: ModelSpec, scenario: Scenario, device: Device, *, measured: bool) -> Speeds:
+    """The speeds to plan with: as given, else the median of measured systems like these, else the bounds themselves."""
+    width = width_of(average_bits(ledger(model, scenario)))
+    found: list[tuple[float, str]] = []
+    for given, phase in ((assumptions.decode_efficiency, "decode"), (assumptions.prefill_efficiency, "prefill")):
+        known = efficiency(device, phase, BATCHED, width) if measured else None
+        if given is not None:
+            found.append((float(given.value), given.source))
+        elif known is not None:
+            found.append((known.median, f"median of {known.rows} measurements: {known.label}"))
+        else:
+            found.append((1.0, "no measurement: the bound itself" if measured else "the bound itself: no system is faster"))
     return Speeds(found[0][0], found[1][0], found[0][1], found[1][1])
 
 

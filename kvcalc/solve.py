@@ -125,7 +125,7 @@ def remedies(model: ModelSpec, scenario: Scenario, device: Device, plan: Plan) -
                 yield remedy
                 return
 
-    weights = list(_narrower(WEIGHT_LADDER, scenario.weight_format))
+    weights = [name for name in _narrower(WEIGHT_LADDER, scenario.weight_format) if not device.lacks(FORMATS[name].math)]
     states = list(_narrower(STATE_LADDER, scenario.kv_format))
     yield from first(tried(f"weights in {name}", replace(scenario, weight_format=name)) for name in weights)
     yield from first(tried(f"state in {name}", replace(scenario, kv_format=name)) for name in states)

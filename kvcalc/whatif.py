@@ -92,8 +92,9 @@ def _by_layer(trick: str) -> Callable[[ModelSpec], dict[str, Any] | None]:
 
     def undo(model: ModelSpec) -> dict[str, Any] | None:
         plain = {name: part.without(_site(model)) for name, part in model.attention.items()}
-        if not any(trick in found for found in plain.values()):
-            return None
+        shared = trick == "indexer" and any(layer.reuses is not None for layer in model.plan)
+        if shared or not any(trick in found for found in plain.values()):
+            return None  # an indexer whose choice other layers reuse can only go once they do not
         data = _data(model)
         for name, found in plain.items():
             if trick in found:

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from kvcalc.efficiency import efficiency
 from kvcalc.errors import ScenarioError
 from kvcalc.hardware import Arithmetic, Device, Sourced
-from kvcalc.report.table import Cell, Column, Document, Table, text_column
+from kvcalc.report.table import Cell, Column, Document, Table, percent_column, text_column
 from kvcalc.units import bytes_text, scaled, significant
 
 
@@ -39,6 +40,7 @@ class Wanted:
         )
 
 
+BATCHED = 2
 SORTS = ("id", "memory", "bandwidth", "compute", "power", "price")
 
 
@@ -110,7 +112,43 @@ def device(item: Device) -> Document:
         lines.append("ridge: " + ", ".join(ridges) + " (below it memory binds, above it compute)")
     if item.absent:
         lines.append(f"known not to have: {', '.join(item.absent)}")
-    return Document(f"{item.name} ({item.id})", ("\n".join(lines), Table(columns, rows)), (*item.caveats, *_consequences(item)))
+    parts: list[str | Table] = ["\n".join(lines), Table(columns, rows)]
+    measured = _measured(item)
+    if measured.rows:
+        parts.append(measured)
+    return Document(f"{item.name} ({item.id})", tuple(parts), (*item.caveats, *_consequences(item)))
+
+
+def _measured(item: Device) -> Table:
+    """What measured systems with this device reach of the bound, and the rows it rests on."""
+    rows: list[dict[str, Cell]] = []
+    for phase, batch in (("decode", 1), ("decode", BATCHED), ("prefill", 1)):
+        for width in ("16-bit", "8-bit", "4-bit"):
+            found = efficiency(item, phase, batch, width)
+            if found is not None and all(row["of"] != found.label for row in rows):
+                rows.append(
+                    {
+                        "of": found.label,
+                        "rows": found.rows,
+                        "median": found.median,
+                        "low": found.low,
+                        "high": found.high,
+                        "claim": found.claim,
+                        "eras": found.eras,
+                        "ids": " ".join(found.ids),
+                    }
+                )
+    columns = (
+        text_column("of", "measured over bound, of"),
+        Column("rows", "rows"),
+        percent_column("median", "median [%]"),
+        percent_column("low", "from [%]"),
+        percent_column("high", "to [%]"),
+        percent_column("claim", "holds [%]"),
+        text_column("eras", "years"),
+        text_column("ids", "rows of kvcalc verify"),
+    )
+    return Table(columns, tuple(rows), title="what measured systems reach", stacked=7)
 
 
 def _values(item: Device) -> Iterable[tuple[str, Sourced | None]]:

@@ -10,6 +10,7 @@ from kvcalc.hardware import Device
 from kvcalc.ledger import Ledger, ledger
 from kvcalc.parallel import Plan
 from kvcalc.report.table import Cell, Column, Document, Table, percent_column, text_column
+from kvcalc.report.tables import reached_by
 from kvcalc.roofline import Answer
 from kvcalc.roofline import answer as bounds
 from kvcalc.scenario import Scenario
@@ -29,6 +30,10 @@ def energy(
         book = ledger(model, scenario)
         answer = bounds(book, device, count, plan)
         phases.append((book, answer, energy_of(book, answer, assumptions), "bound"))
+        reached = reached_by(book, answer)
+        if reached is not None:
+            measured = energy_of(book, answer, assumptions, reached.median)
+            phases.append((book, answer, measured, f"measured, {100 * reached.median:.0f} % of it"))
     return _document(phases, assumptions)
 
 
@@ -40,7 +45,7 @@ def _document(phases: Sequence[Phase], assumptions: Assumptions) -> Document:
         "building: devices x host_overhead x pue; what is assumed is below, each value by a flag or --assumptions FILE",
     )
     parts: list[str | Table] = [
-        "\n".join(book.scenario.line for book, *_ in phases),
+        "\n".join(dict.fromkeys(book.scenario.line for book, *_ in phases)),
         _phases(phases),
         _pieces(phases),
         assumed(assumptions, ENERGY),

@@ -5,6 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 from kvcalc import __version__
+from kvcalc.efficiency import Factor, average_bits, efficiency, width_of
 from kvcalc.hardware import Device
 from kvcalc.ledger import Entry, Ledger, grouped, ledger, total
 from kvcalc.report.table import (
@@ -123,7 +124,22 @@ def _piece_row(name: str, entries: Sequence[Entry], book: Ledger) -> dict[str, C
     }
 
 
+def reached_words(reached: Factor, most: float, what: str) -> str:
+    """What measured systems make of a bound: '65.0 to 96.0 tokens/s, by 9 measurements of ... at 54 to 80 % of the bound'."""
+    low, high = significant(reached.low * most), significant(reached.high * most)
+    share = f"{100 * reached.low:.0f} to {100 * reached.high:.0f} % of the bound, median {100 * reached.median:.0f} %"
+    years = f", {reached.eras}" if reached.eras else ""
+    return f"{low} to {high} {what}: measured systems reach {share} ({reached.rows} rows: {reached.label}{years})"
+
+
+def reached_by(book: Ledger, verdict: Answer) -> Factor | None:
+    """The measurements that stand nearest to a scenario on a device."""
+    scenario = book.scenario
+    return efficiency(verdict.device, scenario.phase, scenario.batch, width_of(average_bits(book)))
+
+
 def _device_lines(book: Ledger, verdict: Answer) -> str:
+    reached = reached_by(book, verdict)
     device, edge = verdict.device, verdict.bound
     name = (f"{verdict.count} x " if verdict.count > 1 else "") + f"{device.name} ({device.id})"
     capacity = verdict.usable_bytes if verdict.usable_bytes is not None else verdict.memory_bytes
@@ -151,6 +167,8 @@ def _device_lines(book: Ledger, verdict: Answer) -> str:
         *([("links", _links_words(verdict))] if verdict.collectives else []),
         ("speed", f"at most {significant(verdict.tokens_per_second)} {what}"),
     ]
+    if reached is not None:
+        lines.append(("reached", reached_words(reached, verdict.tokens_per_second, what)))
     if verdict.joules_per_token is not None and device.power is not None:
         lines.append(
             ("energy", f"{significant(verdict.joules_per_token)} J per token at {device.power.value} for the lower bound's time")
@@ -225,7 +243,7 @@ def estimate_json(book: Ledger, verdict: Answer | None = None) -> dict[str, Any]
             }
             for entry in book.state
         ],
-        "device": None if verdict is None else _device_json(verdict),
+        "device": None if verdict is None else _device_json(book, verdict),
     }
 
 
@@ -244,7 +262,8 @@ def _piece_json(name: str, entries: Sequence[Entry], num_hidden_layers: int) -> 
     }
 
 
-def _device_json(verdict: Answer) -> dict[str, Any]:
+def _device_json(book: Ledger, verdict: Answer) -> dict[str, Any]:
+    reached = reached_by(book, verdict)
     return {
         "id": verdict.device.id,
         "count": verdict.count,
@@ -261,6 +280,18 @@ def _device_json(verdict: Answer) -> dict[str, Any]:
         "intensity_flops_per_byte": verdict.bound.intensity,
         "joules_per_token": verdict.joules_per_token,
         "usd_per_million_tokens": verdict.usd_per_million_tokens,
+        **({} if reached is None else {"measured": _measured_json(reached)}),
+    }
+
+
+def _measured_json(reached: Factor) -> dict[str, Any]:
+    return {
+        "of": reached.label,
+        "rows": reached.rows,
+        "median": reached.median,
+        "low": reached.low,
+        "high": reached.high,
+        "claim": reached.claim,
     }
 
 

@@ -98,6 +98,6 @@ def fleet(
     if plan is None and count > 1:
         plan = usual(spec, count, device.max_per_node)
     scenario = Scenario("decode", 1, 1, kv_format, weight_format)
-    taken = speeds(given, measured=speed == "measured")
+    taken = speeds(given, spec, scenario, device, measured=speed == "measured")
     people = parse_count(users, "users")
     write(report.fleet(spec, scenario, people, sized(spec, scenario, device, people, given, taken, plan), given), form)
