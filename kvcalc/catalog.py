@@ -16,7 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from kvcalc.assumptions import Assumptions
-from kvcalc.errors import AmbiguousName, SpecError, UnknownName, did_you_mean
+from kvcalc.errors import AmbiguousName, SpecError, UnknownName, did_you_mean, worded
 from kvcalc.hardware import Device
 from kvcalc.kind import Record
 from kvcalc.spec import ModelSpec
@@ -317,41 +317,18 @@ def _first_error(document: Document, error: ValidationError) -> SpecError:
     path = _location(document, first["loc"])
     where = ".".join(str(step) for step in path)
     kind, context = first["type"], first.get("ctx", {})
-    hint = None
-    if kind == "extra_forbidden":
-        message, hint = "no such field", did_you_mean(str(path[-1]), _field_names())
-    elif kind == "missing":
-        message = "missing"
-    elif kind == "union_tag_invalid":
+    hint = did_you_mean(str(path[-1]), _field_names()) if kind == "extra_forbidden" else None
+    if kind == "union_tag_invalid":
         message = f"unknown kind {context['tag']!r}"
         known = list(context["known"])
         hint = did_you_mean(str(context["tag"]), known) or f"known: {', '.join(known)}"
-    elif kind == "union_tag_not_found":
-        message = "missing: kind"
     elif kind == "value_error":
         message = str(context["error"])
         if not path:  # a check across fields: it begins with the field it speaks of
             return document.error(tuple(message.partition(": ")[0].split(".")), message)
-    elif kind in ("int_type", "string_type", "bool_type"):
-        wanted = {"int_type": "a whole number", "string_type": "text", "bool_type": "true or false"}[kind]
-        message = f"{_shown(first['input'])} is not {wanted}"
-    elif kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
-        bound = next(iter(context.values()))
-        words = {
-            "greater_than": "more than",
-            "greater_than_equal": "at least",
-            "less_than": "less than",
-            "less_than_equal": "at most",
-        }[kind]
-        message = f"{_shown(first['input'])} must be {words} {bound:,}"
     else:
-        message = first["msg"].removeprefix("Value error, ")
+        message = worded(first) or first["msg"].removeprefix("Value error, ")
     return document.error(path, f"{where}: {message}" if where else message, hint)
-
-
-def _shown(value: object) -> str:
-    text = repr(value) if not isinstance(value, Decimal) else str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _location(document: Document, loc: tuple[int | str, ...]) -> Path_:

@@ -7,24 +7,17 @@ taken, and named; where there is none, there is no factor. Never folded into a b
 """
 
 import csv
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from statistics import median
-from typing import TYPE_CHECKING
 
 from kvcalc.catalog import data_folder
 from kvcalc.hardware import Device
 from kvcalc.ledger import Ledger
-from kvcalc.roofline import bound
-from kvcalc.spec import ModelSpec
 
-if TYPE_CHECKING:
-    from kvcalc.evidence import Figure
-    from kvcalc.judge import LoadDevice
-    from kvcalc.verify import LoadModel
-
-CLAIM = 0.8
+CLAIM = Fraction(4, 5)
 WORDS = ("id", "phase", "device", "device_class", "width", "era", "model", "source")
 LEAST_ROWS = 6
 """Fewer rows than this make no factor."""
@@ -110,57 +103,11 @@ def cut(n: int) -> tuple[int, float]:
     return k, (n + 1 - 2 * k) / (n + 1)
 
 
-def fitted(load_model: "LoadModel", load_device: "LoadDevice") -> list[Sample]:
-    """Every measurement of the evidence that a factor may rest on, against the bounds: what evidence/samples.csv holds."""
-    return list(_samples(load_model, load_device))
-
-
 @cache
 def samples() -> tuple[Sample, ...]:
-    """The same, as computed when the evidence last changed (tools/generate.py; a test computes them anew)."""
+    """The same, as computed when the evidence last changed (kvcalc.fitting, tools/generate.py; a test computes them anew)."""
     with (data_folder("evidence") / "samples.csv").open(encoding="utf-8", newline="") as opened:
         return tuple(Sample(**{name: row[name] for name in WORDS}, ratio=float(row["ratio"])) for row in csv.DictReader(opened))
-
-
-def _samples(load_model: "LoadModel", load_device: "LoadDevice") -> Iterator[Sample]:
-    from kvcalc.evidence import figures
-    from kvcalc.judge import ledger_of, scenario_of
-
-    for figure in figures():
-        usable = figure.what in PHASES and figure.unfit is None and figure.expect == "agrees"
-        if not usable or figure.model is None or figure.device is None or figure.weight_format is None:
-            continue
-        device = load_device(figure.device)
-        model = load_model(figure.model)
-        found = _ratio(figure, device, model)
-        if found is None:
-            continue
-        phase = PHASES[figure.what]
-        yield Sample(
-            figure.id,
-            phase if phase == "prefill" else "decode at batch 1" if (figure.batch or 1) == 1 else "batched decode",
-            device.id,
-            device.device_class,
-            width_of(average_bits(ledger_of(figure, model, scenario_of(figure)))),
-            figure.era or "",
-            figure.model,
-            figure.source,
-            found,
-        )
-
-
-def _ratio(figure: "Figure", device: Device, model: ModelSpec) -> float | None:
-    """Measured over bound speed, the bound as `estimate` prints it; None for a prefill on a device without a published rate."""
-    from kvcalc.judge import devices_of, ledger_of, scenario_of
-
-    scenario = scenario_of(figure)
-    limits = bound(ledger_of(figure, model, scenario).entries, device, devices_of(figure))
-    if scenario.phase == "prefill" and limits.math_seconds is None:
-        return None
-    measured = float(figure.published)
-    if figure.what == "inter_token_seconds":
-        return 1000 * limits.lower / measured
-    return measured * limits.lower / (scenario.tokens if scenario.phase == "prefill" else scenario.batch)
 
 
 Fits = Callable[[Sample], bool]

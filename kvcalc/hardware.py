@@ -3,7 +3,7 @@
 What nobody published stays unknown, and what follows from that is said by `kvcalc.roofline`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from fractions import Fraction
 from functools import cached_property
@@ -44,6 +44,15 @@ FALLBACK: dict[str, tuple[Arithmetic, ...]] = {
 """Where a device has not the arithmetic of a format, the next one that it may have, in order."""
 
 
+Support = Literal["native", "absent", "unpublished"]
+
+Day = Annotated[str, Field(pattern=r"^[12][0-9]{3}(-[01][0-9](-[0-3][0-9])?)?$")]
+"""A date as far as it is known: 2025, 2025-01 or 2025-01-30."""
+
+MEASURED_OVER_PEAK = Fraction(105, 100)
+"""So much of a peak may be measured: clocks and sizes are rounded. More is another thing."""
+
+
 class Sourced(Record):
     """A value with its unit, and who says so."""
 
@@ -51,17 +60,26 @@ class Sourced(Record):
     evidence: Literal["official", "measured", "derived", "secondary", "given"] = Field(
         description="official: the vendor's own number; measured; derived: arithmetic from the others; secondary: a database or shop"
     )
-    source: str
-    date: str | None = Field(None, description="When the value was published or read")
+    source: Annotated[str, Field(min_length=3)] = Field(description="URL, publication or method, as anybody can find it")
+    date: Day | None = Field(None, description="When the value was published or read; needed unless it is given")
     note: str | None = None
 
 
 class Advertised(Sourced):
     """The number on the vendor's page where it is not the dense rate. Kept so that nobody takes it for one."""
 
-    counts: Literal["sparsity", "several units", "adaptive compression"] = Field(
+    counts: Literal["sparsity", "several units", "adaptive compression", "a higher clock"] = Field(
         "sparsity",
-        description="What makes it larger than the dense rate: 2:4 sparsity; several units summed; compressed operands",
+        description="What makes it larger than the dense rate: 2:4 sparsity; several units summed; compressed operands; an unsold clock",
+    )
+
+
+class Power(Sourced):
+    """A power, and of what."""
+
+    kind: Literal["tdp", "tgp", "tbp", "max", "system", "supply"] = Field(
+        description="tdp: thermal design of the part; tgp, tbp: whole graphics board; max: printed maximum of the part; "
+        "system: the machine around it; supply: what its supply can give"
     )
 
 
@@ -86,7 +104,11 @@ class Device(Record):
     name: str
     vendor: str
     device_class: DeviceClass = Field(alias="class")
-    launched: str | None = Field(None, description="When it was launched, as far as is known")
+    launched: Day | None = Field(None, description="When it was launched, as far as is known")
+    seen_as: Annotated[int, Field(ge=2)] | None = Field(
+        None,
+        description="Devices that software sees in it, where they are several: 2 in an MI250X, 72 in a rack; values are of all",
+    )
     memory: Sourced | None = Field(None, description="Capacity on the label: GiB where the label says GB and means GiB [bytes]")
     usable_memory: Sourced | None = Field(None, description="What a program can see of it [bytes]")
     bandwidth: Sourced | None = Field(None, description="Peak memory bandwidth [bytes/s]")
@@ -98,56 +120,70 @@ class Device(Record):
     advertised: dict[Arithmetic, Advertised] = Field(default_factory=dict, description="Headlines that are no dense peak")
     absent: list[Arithmetic] = Field(default_factory=list, description="Arithmetic that the device is known not to have")
     measured_peak: dict[Arithmetic, Sourced] = Field(default_factory=dict, description="Measured matrix-product rate [FLOP/s]")
-    power: Sourced | None = Field(None, description="TDP (or the vendor's other name for the most it draws): the upper bound [W]")
+    power: Power | None = Field(None, description="The most it draws, the upper bound [W]")
     idle_power: Sourced | None = Field(None, description="Power at rest [W]")
     link: Link | None = Field(None, description="Link to the other devices, one direction [bytes/s]")
+    measured_link: Sourced | None = Field(None, description="What collectives or copies reach on it, one direction [bytes/s]")
     max_per_node: Annotated[int, Field(ge=1)] | None = Field(None, description="Devices that the link joins in a node")
-    price: Sourced | None = Field(None, description="Price of one [USD]")
+    price: Sourced | None = Field(None, description="Price of one, list or street [USD]")
     cloud_price: Sourced | None = Field(None, description="On-demand price of one, the one that is used [USD/h]")
     cloud_prices: list[Offer] = Field(default_factory=list, description="Other offers, dated [USD/h]")
     caveats: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
-    def _readable(self) -> "Device":
+    def _sound(self) -> "Device":
         try:
-            for value, units, what in self._quantities():
-                parse_quantity(value.value, units, what)
+            wrong = [*self._traps(self.sizes), *self._dates()]
         except KvcalcError as error:
             raise ValueError(error.message + (f"; {error.hint}" if error.hint else "")) from None
-        if self.usable_bytes is not None and self.memory_bytes is not None and self.usable_bytes > self.memory_bytes:
-            raise ValueError("usable_memory is more than memory")
-        self._no_trap()
-        self._no_future()
+        if wrong:
+            raise ValueError(wrong[0])
         return self
 
-    def _no_trap(self) -> None:
-        """What vendors print and buyers misread: sparsity, fp16 accumulation, both directions."""
-        for name in self.absent:
-            if name in self.peak:
-                raise ValueError(f"{name} stands in peak and in absent")
-        for name, headline in self.advertised.items():
-            if name in self.peak and self._ops(self.peak[name]) >= self._ops(headline):
-                raise ValueError(f"peak.{name} is the advertised figure, which counts {headline.counts}: give the dense rate")
-        for name, fast in self.peak_fp16_accumulate.items():
-            if name in self.peak and self._ops(self.peak[name]) > self._ops(fast):
-                raise ValueError(f"peak.{name} is above the rate with fp16 accumulation: the two are swapped")
-        if self.link is not None and self.link.both_directions is not None:
-            both = parse_quantity(self.link.both_directions, BYTES_PER_S, "link.both_directions")
-            if both != 2 * parse_quantity(self.link.value, BYTES_PER_S, "link"):
-                raise ValueError("link is not half of link.both_directions: give one direction")
+    def _traps(self, sizes: Mapping[str, Fraction]) -> Iterator[str]:
+        """What vendors print and buyers misread, each as 'place: what is wrong'."""
+        rates: tuple[tuple[str, Mapping[Arithmetic, Sourced]], ...] = (
+            ("peak", self.peak),
+            ("peak_fp16_accumulate", self.peak_fp16_accumulate),
+            ("measured_peak", self.measured_peak),
+        )
+        for table, values in rates:
+            for name in self.absent:
+                if name in values:
+                    yield f"{table}.{name}: {name} stands in absent too"
+        for name, dense in self.peak.items():
+            rate = sizes[f"peak.{name}"]
+            headline, fast = self.advertised.get(name), self.peak_fp16_accumulate.get(name)
+            if headline is not None and rate >= sizes[f"advertised.{name}"]:
+                yield f"peak.{name}.value: {dense.value} is the advertised figure, which counts {headline.counts}: give the dense rate"
+            if fast is not None and rate > sizes[f"peak_fp16_accumulate.{name}"]:
+                yield f"peak.{name}.value: {dense.value} is above the {fast.value} with fp16 accumulation: the two are swapped"
+        for inner, outer, slack, why in (
+            ("usable_memory", "memory", Fraction(1), "a label of GB may mean GiB"),
+            ("measured_bandwidth", "bandwidth", MEASURED_OVER_PEAK, "a cache was measured"),
+            ("measured_link", "link", MEASURED_OVER_PEAK, "both directions were added"),
+            ("link.pair", "link", Fraction(1), "a pair cannot have more than all"),
+        ):
+            if inner in sizes and outer in sizes and sizes[inner] > slack * sizes[outer]:
+                place = inner if "." in inner else f"{inner}.value"
+                yield f"{place}: {inner} is more than {outer}: {why}"
+        if "link.both_directions" in sizes and sizes["link.both_directions"] != 2 * sizes["link"]:
+            yield "link.value: link is not half of link.both_directions: give one direction"
 
-    def _no_future(self) -> None:
+    def _dates(self) -> Iterator[str]:
+        """Values need a date, and none of tomorrow."""
         today = date.today().isoformat()
-        for value, _, what in self._quantities():
+        for value, _, what in self.quantities():
+            if value.date is None and value.evidence != "given":
+                yield f"{what}: date: missing: when was it published or read?"
             if value.date is not None and value.date > today[: len(value.date)]:
-                raise ValueError(f"{what}: its date {value.date} lies in the future")
+                yield f"{what}.date: {value.date} lies in the future"
+        if self.launched is not None and self.launched > today[: len(self.launched)]:
+            yield f"launched: {self.launched} lies in the future"
 
-    @staticmethod
-    def _ops(value: Sourced) -> Fraction:
-        return parse_quantity(value.value, OPS_PER_S, "peak")
-
-    def _quantities(self) -> list[tuple[Sourced, Any, str]]:
-        single: list[tuple[Sourced | None, Any, str]] = [
+    def quantities(self) -> Iterator[tuple[Sourced, dict[str, int] | dict[str, Fraction], str]]:
+        """Every value that the file has, with its units and its place in the file: 'peak.fp8'."""
+        single: tuple[tuple[Sourced | None, dict[str, int] | dict[str, Fraction], str], ...] = (
             (self.memory, BYTES, "memory"),
             (self.usable_memory, BYTES, "usable_memory"),
             (self.bandwidth, BYTES_PER_S, "bandwidth"),
@@ -155,51 +191,71 @@ class Device(Record):
             (self.power, WATTS, "power"),
             (self.idle_power, WATTS, "idle_power"),
             (self.link, BYTES_PER_S, "link"),
+            (self.measured_link, BYTES_PER_S, "measured_link"),
             (self.price, USD, "price"),
             (self.cloud_price, USD_PER_HOUR, "cloud_price"),
-            *((offer, USD_PER_HOUR, f"cloud_prices.{place}") for place, offer in enumerate(self.cloud_prices)),
-        ]
-        tables: dict[str, Mapping[Arithmetic, Sourced]] = {
-            "peak": self.peak,
-            "peak_fp16_accumulate": self.peak_fp16_accumulate,
-            "advertised": self.advertised,
-            "measured_peak": self.measured_peak,
-        }
-        peaks = [(value, OPS_PER_S, f"{name}.{key}") for name, table in tables.items() for key, value in table.items()]
-        return [(value, units, what) for value, units, what in single if value is not None] + peaks
+        )
+        yield from ((value, units, what) for value, units, what in single if value is not None)
+        tables: tuple[tuple[str, Mapping[Arithmetic, Sourced]], ...] = (
+            ("peak", self.peak),
+            ("peak_fp16_accumulate", self.peak_fp16_accumulate),
+            ("advertised", self.advertised),
+            ("measured_peak", self.measured_peak),
+        )
+        for table, values in tables:
+            yield from ((value, OPS_PER_S, f"{table}.{name}") for name, value in values.items())
+        yield from ((offer, USD_PER_HOUR, f"cloud_prices.{place}") for place, offer in enumerate(self.cloud_prices))
 
     @cached_property
+    def sizes(self) -> dict[str, Fraction]:
+        """Every quantity in its base unit, by its place in the file. Raises UnitError."""
+        sizes = {what: parse_quantity(value.value, units, what) for value, units, what in self.quantities()}
+        if self.link is not None:
+            for name, text in (("both_directions", self.link.both_directions), ("pair", self.link.pair)):
+                if text is not None:
+                    sizes[f"link.{name}"] = parse_quantity(text, BYTES_PER_S, f"link.{name}")
+        return sizes
+
+    @property
     def memory_bytes(self) -> int | None:
-        return None if self.memory is None else int(parse_quantity(self.memory.value, BYTES, "memory"))
+        """The label."""
+        return None if self.memory is None else int(self.sizes["memory"])
 
-    @cached_property
+    @property
     def usable_bytes(self) -> int | None:
-        return None if self.usable_memory is None else int(parse_quantity(self.usable_memory.value, BYTES, "usable_memory"))
+        """What a program can see."""
+        return None if self.usable_memory is None else int(self.sizes["usable_memory"])
 
-    @cached_property
+    @property
     def bandwidth_bytes_per_s(self) -> Fraction:
         """Peak memory bandwidth. Raises KvcalcError where nobody published it: then nothing can be said about time."""
         if self.bandwidth is None:
             raise KvcalcError(
                 f"{self.id}: its memory bandwidth is not published, so no time can be bounded", "see kvcalc explain " + self.id
             )
-        return parse_quantity(self.bandwidth.value, BYTES_PER_S, "bandwidth")
+        return self.sizes["bandwidth"]
 
-    @cached_property
+    @property
     def link_bytes_per_s(self) -> Fraction | None:
-        return None if self.link is None else parse_quantity(self.link.value, BYTES_PER_S, "link")
+        """One direction, all links together."""
+        return self.sizes.get("link")
 
-    @cached_property
+    @property
+    def link_pair_bytes_per_s(self) -> Fraction | None:
+        """One direction between two devices alone: all of the link, unless `link.pair` says less."""
+        return self.sizes.get("link.pair", self.sizes.get("link"))
+
+    @property
     def watts(self) -> Fraction | None:
-        return None if self.power is None else parse_quantity(self.power.value, WATTS, "power")
+        return self.sizes.get("power")
 
-    @cached_property
+    @property
     def idle_watts(self) -> Fraction | None:
-        return None if self.idle_power is None else parse_quantity(self.idle_power.value, WATTS, "idle_power")
+        return self.sizes.get("idle_power")
 
-    @cached_property
+    @property
     def usd_per_hour(self) -> Fraction | None:
-        return None if self.cloud_price is None else parse_quantity(self.cloud_price.value, USD_PER_HOUR, "cloud_price")
+        return self.sizes.get("cloud_price")
 
     def with_usable(self, text: str) -> "Device":
         """The same device of which a program may use so much: '8GiB'. Raises UnitError, or KvcalcError where it is more than there is."""
@@ -214,9 +270,9 @@ class Device(Record):
         """The memory on the label, in words."""
         return "an unpublished memory" if self.memory is None else self.memory.value
 
-    def has(self, arithmetic: Arithmetic) -> bool | None:
-        """True if a peak for it is published, False if the device is known not to have it, None if nobody said."""
-        return True if arithmetic in self.peak else False if arithmetic in self.absent else None
+    def support(self, arithmetic: Arithmetic) -> Support:
+        """native: a peak for it is published; absent: the device is known not to have it; unpublished: nobody said."""
+        return "native" if arithmetic in self.peak else "absent" if arithmetic in self.absent else "unpublished"
 
     def lacks(self, arithmetic: str) -> bool:
         """Whether the device is known not to have an arithmetic, and it is not one that falls to its 16-bit twin."""
@@ -226,7 +282,7 @@ class Device(Record):
         """The arithmetic in which such products run here, and its dense peak in FLOP/s; None if no peak was published."""
         for candidate in FALLBACK.get(arithmetic, ()):
             if candidate in self.peak:
-                return candidate, parse_quantity(self.peak[candidate].value, OPS_PER_S, f"peak.{candidate}")
+                return candidate, self.sizes[f"peak.{candidate}"]
         return None
 
 

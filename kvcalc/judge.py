@@ -16,7 +16,7 @@ from kvcalc.evidence import ENERGIES, OTHER, SIZES, Figure
 from kvcalc.hardware import Device
 from kvcalc.ledger import Entry, Ledger, growth, ledger
 from kvcalc.published import Check
-from kvcalc.roofline import bound
+from kvcalc.roofline import bound, memory_seconds
 from kvcalc.scenario import NATIVE, Scenario
 from kvcalc.spec import ModelSpec
 from kvcalc.units import MAX_BATCH, significant
@@ -149,8 +149,7 @@ def ledger_of(figure: Figure, model: ModelSpec, scenario: Scenario) -> Ledger:
 
 def fastest(device: Device) -> Fraction | None:
     """The highest dense rate of any arithmetic that a device has [OP/s]: whatever a kernel uses, it is no faster."""
-    rates = [device._ops(value) for table in (device.peak, device.peak_fp16_accumulate) for value in table.values()]
-    return max(rates, default=None)
+    return max((rate for what, rate in device.sizes.items() if what.startswith(("peak.", "peak_fp16_accumulate."))), default=None)
 
 
 def lower_bound(figure: Figure, book: Ledger, device: Device) -> float:
@@ -170,7 +169,7 @@ def _speed(figure: Figure, model: ModelSpec, device: Device) -> Judged:
     measured = float(figure.published)
     scenario = scenario_of(figure)
     if figure.what == "decode_seconds_per_context_token":
-        least = 1000 * float(growth(model, scenario) / device.bandwidth_bytes_per_s)
+        least = 1000 * memory_seconds(growth(model, scenario), device)
         return _held(figure, least / measured, f">= {significant(least)} {figure.unit}")
     if figure.what.startswith("throughput"):
         scenario = replace(scenario, batch=_most(figure, model, device, scenario))

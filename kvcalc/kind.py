@@ -161,12 +161,17 @@ class Attention(Part):
     """A kind of sequence mixing."""
 
     def without(self, site: Site) -> dict[str, dict[str, Any]]:
-        """The tricks this layer uses, each with the fields of the same layer without it (`kind` and all), as a spec would say them."""
+        """The tricks this layer uses, each with the fields of the same layer without it (`kind` and all), as a spec would say them.
+
+        The names are those of `kvcalc.whatif.MEANINGS`. Only that one trick goes: widths, query heads and the rest stay as they are. A
+        trick that can go only after another (MLA's latent, while an indexer chooses among its rows) is named by the layer that the
+        other leaves.
+        """
         return {}
 
     def _but(self, **changes: Any) -> dict[str, Any]:
         """The fields of this part with some changed."""
-        return self.model_dump(exclude_none=True) | changes
+        return self.model_dump() | changes
 
 
 class FeedForward(Part):

@@ -35,28 +35,42 @@ def mla_projections(
     yield Weight("o_proj", "attention", (hidden_size, num_attention_heads * v_head_dim), split=num_attention_heads)
 
 
-def expanded_heads(heads: int, head_dim: int, v_head_dim: int) -> dict[str, Any]:
-    """Plain multi-head attention of the same heads: what a latent replaced. Source: DeepSeek-V2, arXiv:2405.04434, section 2.1."""
+def expanded_heads(heads: int, head_dim: int, v_head_dim: int, q_lora_rank: int | None) -> dict[str, Any]:
+    """Multi-head attention of the same heads: what a latent replaced. Source: DeepSeek-V2, arXiv:2405.04434, section 2.1."""
     return {
         "kind": "gqa",
         "num_attention_heads": heads,
         "num_key_value_heads": heads,
         "head_dim": head_dim,
         "v_head_dim": v_head_dim,
+        "q_lora_rank": q_lora_rank,
     }
 
 
-def one_shared_key(heads: int, head_dim: int) -> dict[str, Any]:
-    """One key for all heads that is also the value, kept for every token: what DeepSeek-V4's layers compress."""
-    return {
+def one_shared_key(heads: int, head_dim: int, q_lora_rank: int, o_groups: int, o_lora_rank: int) -> dict[str, dict[str, Any]]:
+    """DeepSeek-V4's attention to every token, without one of its tricks: that all heads share a key, or that it is the value too."""
+    shared = {
         "kind": "gqa",
         "num_attention_heads": heads,
         "num_key_value_heads": 1,
         "head_dim": head_dim,
         "attention_k_eq_v": True,
         "store_k_eq_v_once": True,
+        "q_lora_rank": q_lora_rank,
+        "o_groups": o_groups,
+        "o_lora_rank": o_lora_rank,
         "learned_sinks": True,
     }
+    return {
+        "gqa": shared | {"num_key_value_heads": heads},
+        "key-is-value": shared | {"attention_k_eq_v": False, "store_k_eq_v_once": False},
+    }
+
+
+def grouped_output(hidden_size: int, o_groups: int, o_lora_rank: int, value_width: int) -> Iterator[Weight]:
+    """Each group of heads to o_lora_rank, and all of these to hidden. Source: DeepSeek-V4, arXiv:2606.19348, section 2.3."""
+    yield Weight("o_a_proj", "attention", (o_groups * o_lora_rank, value_width // o_groups), split=o_groups)
+    yield Weight("o_b_proj", "attention", (hidden_size, o_groups * o_lora_rank), split=o_groups)
 
 
 def shared_key_attention(
@@ -73,8 +87,7 @@ def shared_key_attention(
     yield Weight("kv_proj", "attention", (head_dim, hidden_size))
     yield vector("kv_norm", "norms", head_dim)
     yield vector("sinks", "attention", num_attention_heads, split=num_attention_heads)
-    yield Weight("o_a_proj", "attention", (o_groups * o_lora_rank, query_width // o_groups), split=o_groups)
-    yield Weight("o_b_proj", "attention", (hidden_size, o_groups * o_lora_rank), split=o_groups)
+    yield from grouped_output(hidden_size, o_groups, o_lora_rank, query_width)
 
 
 def indexer_queries(hidden_size: int, q_lora_rank: int, index_n_heads: int, index_head_dim: int) -> Iterator[Weight]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
 
+from kvcalc.allocator import IDEAL
 from kvcalc.errors import PlanError, ScenarioError
 from kvcalc.formats import get_format
 from kvcalc.hardware import Device
@@ -17,6 +18,9 @@ from kvcalc.ledger import Entry, Ledger
 from kvcalc.parallel import Collective, Plan, Stage, shard, usual
 from kvcalc.scenario import NATIVE, Scenario
 from kvcalc.units import MILLION, SECONDS_PER_HOUR
+
+PAIR = 2
+"""Two devices alone may not get all links of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class Answer:
     device: Device
     count: int
     plan: Plan
+    plan_asked: bool
     stages: tuple[Stage, ...]
     bound: Bound
     fits: bool | None
@@ -78,6 +83,11 @@ class Answer:
         return tuple(sent for stage in self.stages for sent in stage.collectives)
 
 
+def memory_seconds(moved: int | Fraction, device: Device, count: int = 1) -> float:
+    """Least time in which `count` devices together read and write so many bytes [s]."""
+    return float(Fraction(moved) / (device.bandwidth_bytes_per_s * count))
+
+
 def bound(entries: Iterable[Entry], device: Device, count: int = 1) -> Bound:
     """Bounds of some entries on one device, or perfectly split over `count`: nothing copied, no time on the links."""
     flops_by_math: dict[str, int] = {}
@@ -90,7 +100,7 @@ def bound(entries: Iterable[Entry], device: Device, count: int = 1) -> Bound:
     for math, flops in flops_by_math.items():
         rate = device.rate(math)
         exact = None if rate is None or exact is None else exact + Fraction(flops) / (rate[1] * count)
-    memory = float(Fraction(moved) / (device.bandwidth_bytes_per_s * count))
+    memory = memory_seconds(moved, device, count)
     seconds = None if exact is None else float(exact)
     return Bound(
         memory_seconds=memory,
@@ -133,7 +143,7 @@ def stage_bound(stage: Stage, device: Device) -> Bound:
 
 def link_seconds(collective: Collective, device: Device) -> float | None:
     """Time of a collective on the link, one direction [s]; None where the link's rate is unknown or lies between nodes."""
-    rate = device.link_bytes_per_s
+    rate = device.link_pair_bytes_per_s if collective.devices == PAIR else device.link_bytes_per_s
     if rate is None or (device.max_per_node is not None and collective.devices > device.max_per_node):
         return None
     return float(Fraction(collective.bytes) / rate)
@@ -145,10 +155,17 @@ def step_bound(ledger: Ledger, device: Device, plan: Plan) -> Bound:
     A pipeline runs the batch as m microbatches: the step lasts at least as long as one microbatch through all stages, and as m
     microbatches through the slowest. The better of m = 1 and m = pp is taken.
     """
+    if plan == Plan():
+        return stage_bound(_whole(ledger), device)
     if plan.pp == 1:
         return stage_bound(shard(ledger.model, ledger.scenario, plan)[0], device)
     replica = ceil(Fraction(ledger.scenario.batch, plan.dp))
     return min((_pipelined(ledger, device, plan, m) for m in {1, min(plan.pp, replica)}), key=lambda each: each.lower)
+
+
+def _whole(ledger: Ledger) -> Stage:
+    """One device that holds and runs it all."""
+    return Stage(tuple(range(ledger.model.num_hidden_layers)), ledger, ())
 
 
 def _pipelined(ledger: Ledger, device: Device, plan: Plan, microbatches: int) -> Bound:
@@ -176,7 +193,11 @@ def answer(ledger: Ledger, device: Device, count: int = 1, plan: Plan | None = N
             f"--on {chosen.devices}x{device.id}, or another plan",
         )
     _refuse_missing(scenario, device)
-    stages = shard(model, scenario, chosen)
+    if chosen != Plan() and scenario.allocator != IDEAL:
+        raise PlanError(
+            f"what {scenario.allocator} reserves is worked out for one device", "leave out --allocator, or ask for one device"
+        )
+    stages = (_whole(ledger),) if chosen == Plan() else shard(model, scenario, chosen)
     whole = step_bound(ledger, device, chosen)
     needed = count * max(stage.held_bytes for stage in stages)
     memory = None if device.memory_bytes is None else device.memory_bytes * count
@@ -188,6 +209,7 @@ def answer(ledger: Ledger, device: Device, count: int = 1, plan: Plan | None = N
         device=device,
         count=count,
         plan=chosen,
+        plan_asked=plan is not None,
         stages=stages,
         bound=whole,
         fits=fits,

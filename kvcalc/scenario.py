@@ -27,6 +27,7 @@ class Scenario:
         include: pieces outside the plain decode that are counted as held (draft, vision_tower ...).
         cached: prefill: first tokens of the prompt whose state is there already (a cached prefix) [tokens].
         chunk: prefill: the prompt runs in pieces of so many tokens, each reading the weights anew [tokens]; None: in one.
+        allocator: who sets the state aside: ideal, or an engine with its settings (see kvcalc.allocator).
         math: arithmetic of the products with weights (bf16: weights are stored narrow and computed in 16 bits); native: the format's own.
         draft_tokens: decode: drafted tokens that the step verifies beside its own (speculative decoding) [tokens].
     """
@@ -37,7 +38,7 @@ class Scenario:
     kv_format: str = NATIVE
     weight_format: str = NATIVE
     include: tuple[str, ...] = ()
-    allocator: Literal["ideal"] = "ideal"
+    allocator: str = "ideal"
     cached: int = 0
     chunk: int | None = None
     draft_tokens: int = 0
@@ -99,6 +100,7 @@ class Scenario:
         ]
         parts += [f"{tokens(self.cached)} cached"] if self.cached else []
         parts += [f"chunks of {tokens(self.chunk)}"] if self.chunk else []
+        parts += [f"reserved by {self.allocator}"] if self.allocator != "ideal" else []
         parts += [f"computed in {self.math}"] if self.math != NATIVE else []
         parts += [f"{self.draft_tokens} drafted"] if self.draft_tokens else []
         return " · ".join(parts + [f"with {piece}" for piece in self.include])

@@ -3,21 +3,29 @@
 import json
 import re
 from collections import Counter
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from test_kinds import calculate
 
 from kvcalc import allocator
-from kvcalc.allocator import NotModelled, applied, documentation, engine, names, settings
-from kvcalc.allocator.vllm import Cache, Vllm, grouped, width_of
+from kvcalc.allocator import NotModelled, applied, asked, documentation, engine, names, settings
+from kvcalc.allocator.sglang import Pools, Sglang
+from kvcalc.allocator.vllm import Cache, Vllm, grouped, least_padding, paged_cache, width_of
 from kvcalc.catalog import load_model
 from kvcalc.errors import ScenarioError, UnknownName
+from kvcalc.kind import Row
 from kvcalc.ledger import ledger
+from kvcalc.published import Check
 from kvcalc.scenario import Scenario
+from kvcalc.slots import EveryNth, LastBlock, Law, Window
+from kvcalc.spec import Block
 from kvcalc.units import GIB, MIB
+from kvcalc.verify import evaluate
 
 TRUTH = json.loads((Path(__file__).parent / "truth" / "engines.json").read_text())
 HEADINGS = ["Reserves", "Formula", "Worked", "Omits", "Assumes", "Source"]
@@ -108,6 +116,8 @@ def test_llama_cpp_keeps_recurrent_states_in_fp32() -> None:
     recurrent = 32 * 128 * 128
     assert states.bytes_of(roles=["recurrent"]) == 4 * 36 * recurrent * 4
     assert states.bytes_of(roles=["conv"]) == 4 * 36 * 3 * 8192 * 4
+    logged = reserve("llama.cpp", "qwen3.5-27b", batch=3, context=4096)  # github.com/ggml-org/llama.cpp/pull/23792: 448.88 MiB
+    assert logged.bytes_of(roles=["recurrent", "conv"]) == Fraction("448.875") * MIB
     unified = reserve("llama.cpp", "qwen3-next-80b-a3b", batch=4, context=4096, kv_unified=True)
     assert unified.bytes_of(roles=["recurrent"]) == states.bytes_of(roles=["recurrent"])
 
@@ -178,9 +188,41 @@ def test_vllm_holds_one_block_more_for_a_window_off_the_edge() -> None:
         assert {line.slots for line in rows} == {slots}
 
 
-def test_vllm_batch_is_as_many_requests() -> None:
-    one, four = (reserve("vllm", "gemma-4-31b", 5000, batch) for batch in (1, 4))
-    assert four.total_bytes == 4 * one.total_bytes
+def test_vllm_batch_is_as_many_requests_but_only_one_must_fit_at_start() -> None:
+    for moment, times in (("decode", 4), ("start", 1)):
+        one, four = (reserve("vllm", "gemma-4-31b", 5000, batch, moment=moment) for batch in (1, 4))
+        assert four.total_bytes == times * one.total_bytes
+
+
+@pytest.mark.parametrize(("per_token", "block"), [(1152, 1920), (576, 3840)])
+def test_vllm_aligns_latents_beside_states_to_128_tokens(per_token: int, block: int) -> None:
+    state = 32 * 128 * 128 * 4 + 3 * 3 * 4096 * 2  # Kimi-Linear: the matrix in fp32, three convolutions of four taps in 16 bits
+    caches = [Cache("state", 20, 16, state, spare=1), Cache("full", 7, 16, 16 * per_token, latent=True)]
+    aligned = Vllm()._aligned(caches, {"kda", "mla"})
+    assert {(cache.block, cache.page) for cache in aligned} == {(block, block * per_token)}
+
+
+def test_vllm_keeps_some_states_in_fp32_whatever_the_config() -> None:
+    model, scenario = load_model("qwen3-next-80b-a3b"), Scenario()
+    block, row = next((block, row) for block, row in allocator.owned(model, scenario) if row.role == "recurrent")
+    formats = [Vllm()._format(model, scenario, block._replace(kind=kind), row).name for kind in ("gdn", "kda")]
+    assert formats == ["bf16", "fp32"]
+
+
+@pytest.mark.parametrize(("t", "held", "needed"), [(8192, 512, 512), (8193, 1, 513), (LONG, 512, 1536), (LONG + 17, 2, 1536)])
+def test_vllm_keeps_the_chunk_of_local_attention(t: int, held: int, needed: int) -> None:
+    chunk = Cache("chunk", 1, 16, 1, span=8192)
+    assert (Vllm()._blocks(chunk, t), Vllm(moment="start")._blocks(chunk, t)) == (held, needed)
+
+
+def test_vllm_pads_least_and_prefers_fewer_groups() -> None:
+    assert least_padding([4, 6], 1) == 2
+    assert least_padding([43, 21, 20], 21) == 22
+
+
+def test_vllm_pages_of_latents_are_not_padded() -> None:
+    with pytest.raises(NotModelled, match="MLA"):
+        list(grouped([Cache("full", 4, 16, 300, latent=True), Cache("window", 4, 16, 400, span=64)], packed=False))
 
 
 # -- SGLang -------------------------------------------------------------------------------------------------------------------------
@@ -286,6 +328,27 @@ def test_settings_that_cannot_be_are_refused(name: str, chosen: dict[str, Any], 
         reserve(name, "llama-3.1-8b", **chosen)
 
 
+def changed_row(block: Block, row: Row, law: Law) -> Block:
+    return block._replace(rows=tuple(other._replace(held=law) if other.name == row.name else other for other in block.rows))
+
+
+@pytest.mark.parametrize("law", [Window(1024, 4), EveryNth(4), LastBlock(4)])
+def test_laws_without_a_rule_are_refused(law: Law) -> None:
+    block, row = allocator.owned(load_model("llama-3.1-8b"), Scenario())[0]
+    changed = changed_row(block, row, law)
+    for attempt in (
+        lambda: paged_cache(changed, changed.rows[0], 16, 64, (0,)),
+        lambda: Sglang()._line(load_model("llama-3.1-8b"), Scenario(), Pools(1, 1, 1), changed, changed.rows[0]),
+    ):
+        with pytest.raises(NotModelled):
+            attempt()
+
+
+def test_latents_per_head_are_refused() -> None:
+    with pytest.raises(ScenarioError, match="no latents"):
+        reserve("vllm", "deepseek-v3", kv_cache_dtype="int8_per_token_head")
+
+
 def test_a_window_pool_too_small_to_start_is_refused() -> None:
     with pytest.raises(ScenarioError, match="does not start"):
         reserve("sglang", "gemma-4-31b", 1024)
@@ -295,6 +358,37 @@ def test_formats_that_an_engine_has_not_are_refused() -> None:
     for name in ("vllm", "sglang", "llama-cpp"):
         with pytest.raises(ScenarioError, match=r"no .*cache"):
             reserve(name, "llama-3.1-8b", kv_format="q6_k" if name == "llama-cpp" else "q8_0")
+
+
+def test_a_published_figure_may_be_an_engine_s() -> None:
+    said = {
+        "what": "state_bytes",
+        "equals": Decimal("5.59"),
+        "unit": "GiB",
+        "source": "https://",
+        "convention": "",
+        "rows": ["value"],
+    }
+    asked_of = {"engine": "sglang", "settings": {"tp_size": 4, "page_size": 64, "swa_full_tokens_ratio": "1"}}
+    figure = Check.model_validate(said | asked_of | {"groups": ["local"], "context": 300288, "format": "bf16"})
+    assert evaluate(load_model("mimo-v2-flash"), figure, load_model).agrees
+    with pytest.raises(ValidationError, match="an engine belongs to state_bytes"):
+        Check.model_validate(said | asked_of | {"what": "parameters"})
+
+
+def test_an_engine_is_asked_for_in_one_line() -> None:
+    assert asked("vllm:moment=start, block-size=32") == allocator.allocator("vllm", {"moment": "start", "block_size": 32})
+    assert asked("llama.cpp:n_ctx=8K,kv_unified=true") == allocator.allocator("llama-cpp", {"n_ctx": 8192, "kv_unified": True})
+    with pytest.raises(ScenarioError, match="cannot read 'start'"):
+        asked("vllm:start")
+
+
+def test_layers_are_cut_over_devices_by_engines_that_do() -> None:
+    assert asked("vllm").cut(8) == asked("vllm:tensor_parallel_size=8")
+    assert asked("sglang").cut(4) == asked("sglang:tp_size=4")
+    assert asked("llama-cpp").cut(1) == asked("llama-cpp")
+    with pytest.raises(ScenarioError, match="does not cut"):
+        asked("llama-cpp").cut(2)
 
 
 def test_unknown_engines_are_refused() -> None:

@@ -107,7 +107,8 @@ def test_a_mistake_across_fields_is_placed_at_the_field_it_names(tmp_path: Path)
         ("\t: x", "not valid YAML"),
         (b"\xff\xfe\x00\x01", "not text"),
         (b"\x00" * 100, "not valid YAML"),
-        ("[" * 5000, "nested deeper"),
+        ("[" * 100, "nested deeper"),
+        ("[" * 5000, "nest"),  # the parser's own limit may come first
         ("a: &x [1]\nb: *x", "anchors"),
         ("b: *x", "aliases"),
         ("x" * 50_000_000, "more than the 1,000,000"),

@@ -201,15 +201,15 @@ def test_exit_codes_and_one_line_errors(arguments: list[str], code: int, says: s
 
 
 def test_an_unknown_fit_is_said_and_compute_is_unknown() -> None:
-    result = run("estimate", "gemma-4-e2b", "--on", "snapdragon", "--format", "json")
+    result = run("estimate", "gemma-4-e2b", "--on", "snapdragon-8-elite-gen-5", "--format", "json")
     device = json.loads(result.stdout)["device"]
     assert device["fits"] is None and device["headroom_bytes"] is None and device["seconds_upper"] is None
     assert device["seconds_lower"] > 0 and "as far as is known" in device["bound_by"]
-    assert "unknown" in run("estimate", "gemma-4-e2b", "--on", "snapdragon").stderr
+    assert "unknown" in run("estimate", "gemma-4-e2b", "--on", "snapdragon-8-elite-gen-5").stderr
 
 
 def test_a_missing_format_is_computed_in_the_next_and_said() -> None:
-    assert "no fp8 arithmetic" in run("estimate", "deepseek-v3", "--on", "16xa100").stderr
+    assert "no fp8 arithmetic" in run("estimate", "deepseek-v3", "--on", "16xa100-sxm-80gb").stderr
 
 
 def test_help_of_every_command_has_an_example() -> None:

@@ -47,7 +47,8 @@ def schema(what: str) -> str:
 def samples() -> str:
     """Measured over bound speed of every measurement that a factor may rest on."""
     from kvcalc.catalog import load_device, load_model
-    from kvcalc.efficiency import WORDS, fitted
+    from kvcalc.efficiency import WORDS
+    from kvcalc.fitting import fitted
 
     lines = [",".join([*WORDS, "ratio"])]
     for sample in fitted(load_model, load_device):

@@ -22,6 +22,7 @@ from kvcalc.kind import Record, Row
 from kvcalc.ledger import Entry, Ledger, added, blocks_of
 from kvcalc.scenario import Scenario
 from kvcalc.spec import Block, ModelSpec
+from kvcalc.units import parse_tokens
 
 IDEAL: Final = "ideal"
 ALLOCATION = "allocation"
@@ -89,6 +90,16 @@ class Allocator(Record):
 
     about: ClassVar[str]
     """The engine by name and version."""
+    devices_setting: ClassVar[str] = ""
+    """The setting that says over how many devices each layer is cut; empty: the engine gives a device whole layers."""
+
+    def cut(self, tp: int) -> "Allocator":
+        """The same engine with each layer over tp devices. Raises ScenarioError if it does not cut layers."""
+        if tp == 1:
+            return self
+        if not self.devices_setting:
+            raise ScenarioError(f"{self.about} does not cut a layer over {tp} devices")
+        return self.model_copy(update={self.devices_setting: tp})
 
     def reserve(self, model: ModelSpec, scenario: Scenario) -> Reservation:
         """What the engine sets aside.
@@ -134,6 +145,19 @@ def allocator(name: str, settings: Mapping[str, Any] | None = None) -> Allocator
             hint = did_you_mean(field, cls.model_fields) or f"its settings: {known}"
             raise ScenarioError(f"allocator {name} has no setting {field!r}", hint) from None
         raise ScenarioError(f"allocator {name}: {field}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def asked(text: str) -> Allocator:
+    """An engine from one line, as on a command line: `vllm`, `llama-cpp:parallel=4,ubatch=2K`, `vllm:moment=start`."""
+    name, _, listed = text.partition(":")
+    chosen: dict[str, str | int] = {}
+    for part in filter(None, listed.split(",")):
+        key, given, value = part.partition("=")
+        if not given:
+            raise ScenarioError(f"allocator {name}: cannot read {part!r}", "write NAME:SETTING=VALUE,SETTING=VALUE")
+        value = value.strip()
+        chosen[key.strip().replace("-", "_")] = parse_tokens(value) if value[:1].isdigit() and value[-1] in "KMkm" else value
+    return allocator(name.strip(), chosen)
 
 
 def documentation(cls: type[Allocator]) -> str:

@@ -76,7 +76,7 @@ class LlamaCpp(Allocator):
             raise ScenarioError(f"{slots} slots do not serve a batch of {scenario.batch:,}", "raise parallel")
         if scenario.context > sequence or (self.kv_unified and scenario.context * scenario.batch > sequence):
             raise ScenarioError(f"{sequence:,} cells do not hold a context of {scenario.context:,}", "raise n_ctx")
-        return Cells(sequence, slots, 1 if self.kv_unified else slots, min(self.ubatch, n_ctx))
+        return Cells(sequence, slots, 1 if self.kv_unified else slots, self.ubatch)
 
     def _line(self, model: ModelSpec, scenario: Scenario, cells: Cells, windows: bool, block: Block, row: Row) -> Reserved:
         own_streams = block.kind == OWN_STREAMS
@@ -92,7 +92,7 @@ class LlamaCpp(Allocator):
         match row.held:
             case Every():
                 return cells.sequence
-            case Window() | Chunk() as law:
+            case Window(sinks=0) | Chunk() as law:
                 if self.swa_full or not windows:
                     return cells.sequence
                 sharing = cells.slots if cells.streams == 1 else 1

@@ -28,7 +28,7 @@ from kvcalc.slots import Every, Window
 from kvcalc.spec import Block, ModelSpec
 
 NOT_MODELLED = {"csa_hca": "DeepSeek-V4's pools", "csa2": "DeepSeek-V4.1's pools", "cca": "ZAYA1's pools"}
-CACHE_TYPES = {NATIVE: "bf16", "bf16": "bf16", "fp16": "bf16", "fp8": "fp8", "mxfp8": "mxfp8"}
+CACHE_TYPES = {NATIVE: "bf16", "bf16": "bf16", "fp16": "fp16", "fp8": "fp8", "mxfp8": "mxfp8"}
 SPARSE_PAGE = 64
 EVICTION_INTERVAL = 128
 """Tokens between two evictions behind a window (SGLANG_SWA_EVICTION_INTERVAL)."""
@@ -47,6 +47,7 @@ class Pools(NamedTuple):
 
 class Sglang(Allocator):
     about: ClassVar[str] = "SGLang 0.5.23"
+    devices_setting: ClassVar[str] = "tp_size"
 
     max_total_tokens: Tokens | None = Field(None, description="Slots of the pool [tokens]; not given: what the scenario fills")
     page_size: Count | None = Field(None, description="--page-size [tokens]; not given: 1, 64 for sparse MLA")
@@ -94,7 +95,7 @@ class Sglang(Allocator):
         match row.held:
             case Every():
                 return reserved(block, row, stored, pools.full, elements=part)
-            case Window():
+            case Window(sinks=0):
                 return reserved(block, row, stored, pools.window, elements=part)
         raise NotModelled(f"{self.about}: the pool of {block.label}.{row.name} ({model.id}) is not modelled")
 

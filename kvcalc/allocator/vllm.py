@@ -16,6 +16,7 @@ Source    vLLM 0.33.0: vllm/v1/kv_cache_interface.py, vllm/v1/core/kv_cache_plan
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from math import lcm
 from typing import ClassVar, Literal, NamedTuple
 
@@ -27,7 +28,7 @@ from kvcalc.formats import FORMATS, Format
 from kvcalc.kind import Count, Row, Tokens
 from kvcalc.ledger import row_format
 from kvcalc.scenario import NATIVE, Scenario
-from kvcalc.slots import Chunk, EveryNth, LastBlock, OpenTail, Window
+from kvcalc.slots import Chunk, Every, EveryNth, LastBlock, OpenTail, Window
 from kvcalc.spec import Block, ModelSpec
 
 CacheType = Literal["auto", "fp8", "int8_per_token_head"]
@@ -102,6 +103,7 @@ Group = tuple[tuple[Cache, int], ...]
 
 class Vllm(Allocator):
     about: ClassVar[str] = "vLLM 0.33.0"
+    devices_setting: ClassVar[str] = "tensor_parallel_size"
 
     moment: Literal["decode", "start"] = Field(
         "decode", description="decode: what requests hold; start: what vLLM demands for one"
@@ -140,40 +142,37 @@ class Vllm(Allocator):
     def _line(self, model: ModelSpec, scenario: Scenario, block: Block, row: Row, cache: Cache | None, copies: int) -> Reserved:
         """A row's part of its cache's pages; padding is counted beside."""
         stored, size = self._stored(model, scenario, block, row)
-        per_block = 0 if cache is None else row.held.count(1) if cache.sort == "state" else cache.block // tokens_per_slot(row)
-        slots = 0 if cache is None else per_block * self._blocks(cache, scenario.context)
+        slots = 0 if cache is None else self._blocks(cache, scenario.context) * slots_per_block(cache, row)
         line = reserved(block, row, stored, 0, copies, self._part(row))
         return line._replace(slots=slots, bytes=block.layers * copies * slots * size)
 
     # -- caches: which rows share a page --------------------------------------------------------------------------------------------
 
     def _caches(self, model: ModelSpec, scenario: Scenario, rows: list[tuple[Block, Row]]) -> Iterator[Cache]:
+        """K and V share a page, latent and RoPE key do; index keys have their own; all states of a layer are one page."""
         default = self._block(rows, scenario)
-        blocks: dict[int, list[int]] = {}
-        for place, (block, _) in enumerate(rows):
-            blocks.setdefault(id(block), []).append(place)
-        for places in blocks.values():
-            block = rows[places[0]][0]
+        for block, places in by_block(rows):
             layout = self._packed(block)
-
-            def content(chosen: Iterable[int], block: Block = block) -> int:
-                return sum(self._stored(model, scenario, block, rows[place][1])[1] for place in chosen)
-
+            sizes = {place: self._stored(model, scenario, block, row)[1] for place, row in places.items()}
             if layout is not None:
-                for place in places:
-                    if not isinstance(rows[place][1].held, LastBlock):
-                        yield packed_cache(block, rows[place][1], layout, content([place]))._replace(rows=(place,))
+                for place, row in places.items():
+                    if not isinstance(row.held, LastBlock):  # stands in the window or ring of the open block
+                        yield packed_cache(block, row, layout, sizes[place])._replace(rows=(place,))
                 continue
-            tokens = tuple(place for place in places if rows[place][1].role == "kv")
+            if any(row.role == "buffer" for row in places.values()):
+                raise NotModelled(f"vLLM's cache of {block.label} is not modelled")
+            tokens = tuple(place for place, row in places.items() if row.role == "kv")
             if tokens:
-                yield paged_cache(block, rows[tokens[0]][1], self._block_of(block, default), content(tokens), tokens)
-            for place in (place for place in places if rows[place][1].role == "index"):
-                yield paged_cache(block, rows[place][1], default, content([place]), (place,))
-            state = tuple(place for place in places if rows[place][1].role in ("recurrent", "conv"))
-            if state and block.kind != "cca":
-                size = sum(content([place]) * rows[place][1].held.count(1) for place in state)
+                size = sum(sizes[place] for place in tokens)
+                yield paged_cache(block, places[tokens[0]], self._block_of(block, default), size, tokens)
+            for place, row in places.items():
+                if row.role == "index":
+                    yield paged_cache(block, row, default, sizes[place], (place,))
+            states = tuple(place for place, row in places.items() if row.role in ("recurrent", "conv"))
+            if states and block.kind != "cca":
+                size = sum(sizes[place] * places[place].held.count(1) for place in states)
                 spare = 1 + (block.kind in CHECKPOINTS) if self.enable_prefix_caching else 0
-                yield Cache("state", block.layers, DEFAULT_BLOCK, size, spare=spare, rows=state)
+                yield Cache("state", block.layers, DEFAULT_BLOCK, size, spare=spare, rows=states)
 
     def _packed(self, block: Block) -> Packed | None:
         if block.kind in ("csa_hca", "csa2") and (block.kind, self.platform) not in PACKED:
@@ -267,8 +266,11 @@ class Vllm(Allocator):
             return layout.window if isinstance(row.held, Window) else layout.entry
         if row.role == "kv" and block.kind == "dsa" and dtype == "fp8" and self.platform == "hopper":
             return FP8_SCALED if row.name == "latent" else FORMATS["bf16"]
+        if row.name == "latent" and dtype == "int8_per_token_head":
+            raise ScenarioError(f"{self.about} has no latents in {dtype}", "take auto or fp8")
         if row.role == "kv":
-            return FORMATS[{"auto": "bf16", "fp8": "fp8", "int8_per_token_head": "int8"}[dtype]]
+            own = "fp16" if scenario.kv_format == "fp16" else "bf16"
+            return FORMATS[{"auto": own, "fp8": "fp8", "int8_per_token_head": "int8"}[dtype]]
         if row.role == "recurrent" and row.name not in model.storage.state and block.kind not in ALWAYS_FP32:
             return FORMATS["bf16"]
         return row_format(model, scenario, row)
@@ -281,8 +283,18 @@ class Vllm(Allocator):
         return row.elements // min(row.split, tp)
 
 
-def tokens_per_slot(row: Row) -> int:
-    return row.held.m if isinstance(row.held, EveryNth) else 1
+def by_block(rows: list[tuple[Block, Row]]) -> Iterator[tuple[Block, dict[int, Row]]]:
+    """The rows of each group of equal layers, with their places among the model's."""
+    for _, members in groupby(enumerate(rows), key=lambda member: id(member[1][0])):
+        places = list(members)
+        yield places[0][1][0], {place: row for place, (_, row) in places}
+
+
+def slots_per_block(cache: Cache, row: Row) -> int:
+    """Slots of a row in one block of its cache."""
+    if cache.sort == "state":
+        return row.held.count(1)
+    return cache.block // (row.held.m if isinstance(row.held, EveryNth) else 1)
 
 
 def paged_cache(block: Block, row: Row, tokens: int, content: int, rows: tuple[int, ...]) -> Cache:
@@ -291,10 +303,14 @@ def paged_cache(block: Block, row: Row, tokens: int, content: int, rows: tuple[i
     span = 0
     if block.kind != "cca":
         match row.held:
-            case Window(size):
+            case Window(size, 0):
                 sort, span = "window", size
             case Chunk(size):
                 sort, span = "chunk", size
+            case Every():
+                pass
+            case _:
+                raise NotModelled(f"vLLM's cache of {block.label}.{row.name} is not modelled")
     return Cache(sort, block.layers, tokens, tokens * content, span, latent=row.name == "latent", rows=rows)
 
 

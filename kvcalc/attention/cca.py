@@ -59,6 +59,8 @@ class CCA(Attention):
             found["compression"] = full | ({} if self.window is None else {"window": self.window})
         if self.window is not None:
             found["window"] = self._but(window=None)
+        if self.num_key_value_heads < self.num_attention_heads:
+            found["gqa"] = self._but(num_key_value_heads=self.num_attention_heads)
         return found
 
     def rows(self, site: Site) -> Iterator[Row]:

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from kvcalc.kind import Attention, Count, Row, Site, Tokens, Weight, Width, Work, vector
 from kvcalc.projections import indexer_flops, indexer_queries, one_shared_key, shared_key_attention
-from kvcalc.slots import Closing, EveryNth, LastBlock, Law, OpenTail, Top, Window
+from kvcalc.slots import EVERY, Closing, EveryNth, LastBlock, Law, OpenTail, Top, Window
 
 
 class CSAHCA(Attention):
@@ -28,7 +28,7 @@ class CSAHCA(Attention):
     q_lora_rank: Width = Field(description="Width of the query latent [elements]")
     o_groups: Count = Field(description="Groups of the output projection")
     o_lora_rank: Width = Field(description="Width of a group's output latent [elements]")
-    window: Tokens = Field(description="Sliding window, the current token included [tokens]")
+    window: Tokens | None = Field(description="Sliding window, the current token included [tokens]; null: every token")
     compress_ratio: Tokens | None = Field(None, description="Tokens per compressed entry [tokens]; not given: window only")
     overlap: bool = Field(False, description="An entry pools its own block and the one before")
     index_n_heads: Count | None = Field(None, description="Query heads of the indexer")
@@ -42,6 +42,8 @@ class CSAHCA(Attention):
             raise ValueError("an indexer needs index_n_heads, index_head_dim and index_topk")
         if self.compress_ratio is None and (any(indexer) or self.overlap):
             raise ValueError("overlap and an indexer need a compress_ratio")
+        if self.compress_ratio is not None and self.window is None:
+            raise ValueError("compressed entries stand beside a window")
         if (self.num_attention_heads * self.head_dim) % self.o_groups:
             raise ValueError(f"num_attention_heads x head_dim does not divide into o_groups {self.o_groups}")
         return self
@@ -52,22 +54,26 @@ class CSAHCA(Attention):
         return 2 if self.overlap else 1
 
     @property
+    def visible(self) -> Law:
+        """The tokens whose own rows a query reads."""
+        return EVERY if self.window is None else Window(self.window)
+
+    @property
     def visible_entries(self) -> Law:
         entries = EveryNth(self.compress_ratio or 1)
         return Top(self.index_topk, entries) if self.index_topk else entries
 
     def without(self, site: Site) -> dict[str, dict[str, Any]]:
-        whole = one_shared_key(self.num_attention_heads, self.head_dim)
-        if self.compress_ratio is None:
-            return {"window": whole}
-        found = {"compression": whole}
-        if self.index_topk is not None:
-            found["indexer"] = self._but(index_n_heads=None, index_head_dim=None, index_topk=None)
-        return found
+        dense: dict[str, Any] = {"index_n_heads": None, "index_head_dim": None, "index_topk": None}
+        if self.compress_ratio is not None:
+            found = {"compression": self._but(window=None, compress_ratio=None, overlap=False, **dense)}
+            return found if self.index_topk is None else found | {"indexer": self._but(**dense)}
+        if self.window is not None:
+            return {"window": self._but(window=None)}
+        return one_shared_key(self.num_attention_heads, self.head_dim, self.q_lora_rank, self.o_groups, self.o_lora_rank)
 
     def rows(self, site: Site) -> Iterator[Row]:
-        window = Window(self.window)
-        yield Row("window", "kv", self.head_dim, window, window)
+        yield Row("window", "kv", self.head_dim, self.visible, self.visible)
         if self.compress_ratio is None:
             return
         entries = EveryNth(self.compress_ratio)
@@ -105,8 +111,8 @@ class CSAHCA(Attention):
 
     def work(self, site: Site) -> Iterator[Work]:
         heads, per_slot = self.num_attention_heads, 2 * self.num_attention_heads * self.head_dim
-        yield Work("window scores", "attention", per_slot, Window(self.window), "score", split=heads)
-        yield Work("window value mix", "attention", per_slot, Window(self.window), "mix", split=heads)
+        yield Work("window scores", "attention", per_slot, self.visible, "score", split=heads)
+        yield Work("window value mix", "attention", per_slot, self.visible, "mix", split=heads)
         if self.compress_ratio is None:
             return
         yield Work("entry scores", "attention", per_slot, self.visible_entries, "score", split=heads)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from kvcalc.kind import Attention, Count, Row, Site, Tokens, Weight, Width, Work, vector
+from kvcalc.projections import grouped_output, low_rank_query
 from kvcalc.slots import EVERY, Chunk, Law, Window
 
 
@@ -33,6 +34,9 @@ class GQA(Attention):
     o_bias: bool = Field(False, description="Bias on the output projection")
     qk_norm: bool = Field(False, description="A norm of head_dim weights on queries and one on keys")
     qk_norm_all_heads: bool = Field(False, description="These norms span all heads: a weight for each of their elements")
+    q_lora_rank: Width | None = Field(None, description="Width of the query latent [elements]; not given: a full q_proj")
+    o_groups: Count | None = Field(None, description="Groups of the output projection; not given: a full o_proj")
+    o_lora_rank: Width | None = Field(None, description="Width of a group's output latent [elements]")
     output_gate: Literal["per_head", "per_element"] | None = Field(None, description="Gate on the attention output")
     learned_sinks: bool = Field(False, description="One learned sink logit per query head")
 
@@ -50,6 +54,10 @@ class GQA(Attention):
             raise ValueError("qk_norm_all_heads needs qk_norm")
         if self.store_k_eq_v_once and not self.attention_k_eq_v:
             raise ValueError("store_k_eq_v_once needs attention_k_eq_v")
+        if (self.o_groups is None) != (self.o_lora_rank is None):
+            raise ValueError("o_groups and o_lora_rank belong together")
+        if self.o_groups is not None and (self.num_attention_heads * self.value_dim) % self.o_groups:
+            raise ValueError(f"num_attention_heads x v_head_dim does not divide into o_groups {self.o_groups}")
         return self
 
     @property
@@ -69,8 +77,10 @@ class GQA(Attention):
             found["window"] = self._but(window=None, sink_tokens=None)
         if self.attention_chunk_size is not None:
             found["window"] = self._but(attention_chunk_size=None)
-        if self.store_k_eq_v_once:
+        if self.attention_k_eq_v:
             found["key-is-value"] = self._but(attention_k_eq_v=False, store_k_eq_v_once=False)
+        if self.q_lora_rank is not None or self.o_groups is not None:
+            found["low-rank-projections"] = self._but(q_lora_rank=None, o_groups=None, o_lora_rank=None)
         if self.num_key_value_heads < self.num_attention_heads:
             found["gqa"] = self._but(num_key_value_heads=self.num_attention_heads)
         return found
@@ -96,12 +106,18 @@ class GQA(Attention):
         d, query, value = site.hidden_size, self.num_attention_heads * self.head_dim, self.num_attention_heads * self.value_dim
         key_out, value_out = self.num_key_value_heads * self.head_dim, self.num_key_value_heads * self.value_dim
         heads, kv_heads = self.num_attention_heads, self.num_key_value_heads
-        yield Weight("q_proj", "attention", (query, d), split=heads)
+        if self.q_lora_rank is None:
+            yield Weight("q_proj", "attention", (query, d), split=heads)
+        else:
+            yield from low_rank_query(d, self.q_lora_rank, heads, query)
         if not site.reuses:
             yield Weight("k_proj", "attention", (key_out, d), split=kv_heads, uneven="repeat")
             if not self.attention_k_eq_v:
                 yield Weight("v_proj", "attention", (value_out, d), split=kv_heads, uneven="repeat")
-        yield Weight("o_proj", "attention", (d, value), split=heads)
+        if self.o_groups is None or self.o_lora_rank is None:
+            yield Weight("o_proj", "attention", (d, value), split=heads)
+        else:
+            yield from grouped_output(d, self.o_groups, self.o_lora_rank, value)
         if self.qkv_bias:
             yield vector("q_bias", "attention", query, split=heads)
             if not site.reuses:

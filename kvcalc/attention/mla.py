@@ -29,9 +29,11 @@ class MLA(Attention):
     v_head_dim: Width = Field(description="Width of a value head [elements]")
 
     def without(self, site: Site) -> dict[str, dict[str, Any]]:
-        return {
-            "latent": expanded_heads(self.num_attention_heads, self.qk_nope_head_dim + self.qk_rope_head_dim, self.v_head_dim)
-        }
+        key = self.qk_nope_head_dim + self.qk_rope_head_dim
+        found = {"latent": expanded_heads(self.num_attention_heads, key, self.v_head_dim, self.q_lora_rank)}
+        if self.q_lora_rank is not None:
+            found["low-rank-projections"] = self._but(q_lora_rank=None)
+        return found
 
     def rows(self, site: Site) -> Iterator[Row]:
         yield Row("latent", "kv", self.kv_lora_rank, EVERY, EVERY, not site.reuses, reusable=True)

@@ -1,14 +1,14 @@
 """The devices of the catalogue as a table, with filters; and the receipts of one device: every value, its source, what is missing."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from kvcalc.efficiency import efficiency
 from kvcalc.errors import ScenarioError
-from kvcalc.hardware import Arithmetic, Device, Sourced
+from kvcalc.hardware import Advertised, Arithmetic, Device, Sourced
 from kvcalc.report.table import Cell, Column, Document, Table, percent_column, text_column
-from kvcalc.units import bytes_text, scaled, significant
+from kvcalc.units import GIB, bytes_text, decimal_scale, scaled, significant
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,25 @@ class Wanted:
             and (self.least_memory is None or (memory is not None and memory >= self.least_memory))
             and (self.most_memory is None or (memory is not None and memory <= self.most_memory))
             and (self.least_bandwidth is None or (bandwidth is not None and bandwidth >= self.least_bandwidth))
-            and (self.arithmetic is None or device.has(self.arithmetic) is True)
+            and (self.arithmetic is None or device.support(self.arithmetic) == "native")
             and (self.most_price is None or (price is not None and price <= self.most_price))
         )
 
 
 BATCHED = 2
-SORTS = ("id", "memory", "bandwidth", "compute", "power", "price")
+SORTS: dict[str, tuple[str, bool]] = {
+    "id": ("id", False),
+    "memory": ("memory_bytes", True),
+    "bandwidth": ("bandwidth", True),
+    "compute": ("bf16", True),
+    "power": ("watts", True),
+    "price": ("usd_per_hour", False),
+}
+"""By what devices can be sorted: the key of a row, and whether the largest comes first. What is unknown comes last."""
+
+
+MORE = ("name", "vendor", "class", "usable_bytes", "link", "link_kind", "price_usd", "absent")
+"""What programs get beside the columns."""
 
 
 def devices(items: Sequence[Device], wanted: Wanted) -> Table:
@@ -57,65 +69,83 @@ def devices(items: Sequence[Device], wanted: Wanted) -> Table:
         if asked is not None and asked not in known:
             raise ScenarioError(f"no device is of {what} {asked!r}", "known: " + ", ".join(sorted(known)))
     rows = [_row(device) for device in items if wanted.meets(device)]
-    keys = {"memory": "usable_bytes", "bandwidth": "bandwidth", "compute": "bf16", "power": "watts", "price": "usd_per_hour"}
-    if wanted.sort != "id":
-        key, sign = keys[wanted.sort], 1 if wanted.sort == "price" else -1
+    key, largest_first = SORTS[wanted.sort]
+    if key != "id":
+        sign = -1 if largest_first else 1
         rows.sort(key=lambda row: (row[key] is None, sign * float(row[key] or 0)))
     columns = (
         text_column("id", "id"),
-        text_column("memory", "memory"),
-        Column("usable_bytes", "usable", bytes_text),
-        Column("bandwidth", "bandwidth", lambda value: scaled(value, "B/s")),
-        Column("bf16", "bf16 [FLOP/s]", lambda value: scaled(value, "").strip()),
-        Column("fp8", "fp8", lambda value: scaled(value, "").strip()),
-        Column("watts", "[W]", significant),
-        Column("usd_per_hour", "[USD/h]", significant),
+        Column("memory_bytes", "memory [GiB]", _in(GIB)),
+        Column("bandwidth", "[TB/s]", _in(decimal_scale("T"))),
+        Column("bf16", "bf16", _prefixed),
+        Column("fp8", "fp8", _prefixed),
+        Column("watts", "[W]", lambda value: f"{value:,.0f}"),
+        Column("usd_per_hour", "[$/h]", significant),
     )
     notes = (
-        f"{len(rows)} of {len(items)} devices; peaks are dense with fp32 accumulation, bf16 or fp16; "
-        "-: not published or not there; sources: kvcalc explain DEVICE",
+        f"{len(rows)} of {len(items)} devices; bf16 (or fp16) and fp8: dense FLOP/s with fp32 accumulation, T 10^12, P 10^15; "
+        "-: not published or not there; all values with their sources: kvcalc explain DEVICE",
     )
-    return Table(columns, tuple(rows), notes=notes)
+    return Table(columns, tuple(rows), notes=notes, more=MORE)
+
+
+def _in(scale: int) -> Callable[[int | float], str]:
+    return lambda value: significant(Fraction(value) / scale)
+
+
+def _prefixed(value: float) -> str:
+    return scaled(value, "").strip()
 
 
 def _row(device: Device) -> dict[str, Cell]:
-    sixteen = device.rate("bf16")
+    sixteen, eight = device.rate("bf16"), device.rate("fp8")
+    link = device.link_bytes_per_s
     return {
         "id": device.id,
+        "name": device.name,
+        "vendor": device.vendor,
         "class": device.device_class,
-        "memory": None if device.memory is None else device.memory.value,
+        "memory_bytes": device.memory_bytes,
         "usable_bytes": device.usable_bytes,
         "bandwidth": None if device.bandwidth is None else float(device.bandwidth_bytes_per_s),
         "bf16": None if sixteen is None else float(sixteen[1]),
-        "fp8": float(rate[1]) if device.has("fp8") and (rate := device.rate("fp8")) is not None else None,
+        "fp8": None if eight is None or eight[0] != "fp8" else float(eight[1]),
         "watts": None if device.watts is None else float(device.watts),
         "usd_per_hour": None if device.usd_per_hour is None else float(device.usd_per_hour),
+        "link": None if link is None else float(link),
+        "link_kind": None if device.link is None else device.link.kind,
+        "price_usd": None if device.price is None else float(device.sizes["price"]),
+        "absent": " ".join(device.absent),
     }
 
 
 # -- receipts -----------------------------------------------------------------------------------------------------------------------
 
+LOOKED_FOR = ("memory", "usable memory", "bandwidth", "power", "link", "cloud price")
+"""What every device would have; where it is missing the receipt says so."""
+
 
 def device(item: Device) -> Document:
     """Every value of a device with its source, evidence and date; what it has not; what follows from what is missing."""
-    rows = tuple(_receipt(what, value) for what, value in _values(item))
+    values = list(_values(item))
+    sources = list(dict.fromkeys(value.source for _, value in values if value is not None))
+    rows = tuple(_receipt(what, value, sources) for what, value in values)
     columns = (
         text_column("what", "what"),
         Column("value", "value"),
         text_column("evidence", "evidence"),
         text_column("date", "date"),
-        text_column("source", "source"),
+        Column("reference", "source", raw="source"),
     )
-    lines = [f"{item.vendor} {item.device_class}" + (f", launched {item.launched}" if item.launched else "")]
-    ridges = list(_ridges(item))
-    if ridges:
-        lines.append("ridge: " + ", ".join(ridges) + " (below it memory binds, above it compute)")
-    if item.absent:
-        lines.append(f"known not to have: {', '.join(item.absent)}")
-    parts: list[str | Table] = ["\n".join(lines), Table(columns, rows)]
+    parts: list[str | Table] = ["\n".join(_about(item)), Table(columns, rows, more=("note",))]
     measured = _measured(item)
     if measured.rows:
         parts.append(measured)
+    remarks = [f"  {what}: {value.note}" for what, value in values if value is not None and value.note]
+    if remarks:
+        parts.append("\n".join(["remarks", *remarks]))
+    if sources:
+        parts.append("\n".join(["sources", *(f"  [{place}] {source}" for place, source in enumerate(sources, 1))]))
     return Document(f"{item.name} ({item.id})", tuple(parts), (*item.caveats, *_consequences(item)))
 
 
@@ -151,48 +181,76 @@ def _measured(item: Device) -> Table:
     return Table(columns, tuple(rows), title="what measured systems reach", stacked=7)
 
 
+def _about(item: Device) -> Iterable[str]:
+    """Class, ridge points, arithmetic."""
+    yield f"{item.vendor} {item.device_class}" + (f", launched {item.launched}" if item.launched else "")
+    if item.seen_as is not None:
+        each = "" if item.usable_bytes is None else f", {bytes_text(item.usable_bytes // item.seen_as)} of memory each"
+        yield f"software sees {item.seen_as} devices in it{each}; the values are of all together"
+    ridges = list(_ridges(item))
+    if ridges:
+        yield "ridge: " + ", ".join(ridges) + " (below it memory binds, above it compute)"
+    if item.absent:
+        yield f"known not to have: {', '.join(item.absent)}"
+    silent = [name for name in MATRIX if item.support(name) == "unpublished"]
+    if silent:
+        yield f"nothing is published for: {', '.join(silent)}"
+
+
 def _values(item: Device) -> Iterable[tuple[str, Sourced | None]]:
-    yield "memory", item.memory
-    yield "usable memory", item.usable_memory
-    yield "bandwidth", item.bandwidth
-    yield "measured bandwidth", item.measured_bandwidth
+    single: tuple[tuple[str, Sourced | None], ...] = (
+        ("memory", item.memory),
+        ("usable memory", item.usable_memory),
+        ("bandwidth", item.bandwidth),
+        ("measured bandwidth", item.measured_bandwidth),
+    )
+    yield from ((what, value) for what, value in single if value is not None or what in LOOKED_FOR)
     for what, table in (
-        ("peak {}, dense", item.peak),
-        ("peak {}, fp16 sums", item.peak_fp16_accumulate),
+        ("peak {}", item.peak),
+        ("fp16 sums {}", item.peak_fp16_accumulate),
         ("advertised {}", item.advertised),
         ("measured {}", item.measured_peak),
     ):
         yield from ((what.format(key), value) for key, value in table.items())
-    yield "power", item.power
-    yield "idle power", item.idle_power
-    yield "link, one direction" if item.link is None else f"{item.link.kind}, one direction", item.link
-    yield "price", item.price
-    yield "cloud price", item.cloud_price
-    yield from ((f"offer, {offer.provider}", offer) for offer in item.cloud_prices)
+    single = (
+        ("power" if item.power is None else f"power ({item.power.kind})", item.power),
+        ("idle power", item.idle_power),
+        ("link" if item.link is None else f"link ({item.link.kind})", item.link),
+        ("measured link", item.measured_link),
+        ("price", item.price),
+        ("cloud price", item.cloud_price),
+    )
+    yield from ((what, value) for what, value in single if value is not None or what in LOOKED_FOR)
+    yield from ((f"  {offer.provider}", offer) for offer in item.cloud_prices)
 
 
-def _receipt(what: str, value: Sourced | None) -> dict[str, Cell]:
+def _receipt(what: str, value: Sourced | None, sources: Sequence[str]) -> dict[str, Cell]:
     if value is None:
-        return {"what": what, "value": None, "evidence": None, "date": None, "source": "not published, or not found"}
-    counts = f" (counts {value.counts})" if hasattr(value, "counts") else ""
+        return {"what": what, "value": None, "evidence": None, "date": None, "reference": None, "source": None, "note": None}
+    counts = f"counts {value.counts}" if isinstance(value, Advertised) else None
     return {
-        "what": what,
+        "what": what.strip(),
         "value": value.value,
-        "evidence": value.evidence,
+        "evidence": counts or value.evidence,
         "date": value.date,
-        "source": value.source + counts + (f" ({value.note})" if value.note else ""),
+        "reference": f"[{sources.index(value.source) + 1}]",
+        "source": value.source,
+        "note": value.note,
     }
 
 
+MATRIX: tuple[Arithmetic, ...] = ("bf16", "fp16", "fp8", "fp4", "int8", "int4")
+"""Arithmetic in which weights are multiplied."""
+
+
 def _ridges(item: Device) -> Iterable[str]:
-    """FLOP/byte at which compute takes over, for each arithmetic that has matrix units."""
+    """FLOP/byte at which compute takes over, for each arithmetic with a published peak."""
     if item.bandwidth is None:
         return
-    for name in ("bf16", "fp16", "fp8", "fp4", "int8"):
-        if name in item.peak and not (name == "fp16" and "bf16" in item.peak):
-            found = item.rate(name)
-            if found is not None:
-                yield f"{name} {significant(Fraction(found[1]) / item.bandwidth_bytes_per_s)} FLOP/B"
+    for name in MATRIX:
+        twin = name == "fp16" and item.sizes.get("peak.bf16") == item.sizes.get("peak.fp16")
+        if name in item.peak and not twin:
+            yield f"{name} {significant(item.sizes[f'peak.{name}'] / item.bandwidth_bytes_per_s)} FLOP/B"
 
 
 def _consequences(item: Device) -> Iterable[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from kvcalc import catalog, verify
+from kvcalc import allocator, catalog, verify
 from kvcalc.errors import AmbiguousName, UnknownName, did_you_mean
 from kvcalc.explain import CONVENTIONS, ClosedForm, flops_form, read_form, state_form
 from kvcalc.feedforward.moe import ROUTERS
@@ -10,6 +10,7 @@ from kvcalc.formats import ALIASES, FORMATS
 from kvcalc.hardware import Device
 from kvcalc.kind import Part, documentation, summary
 from kvcalc.ledger import Ledger, ledger
+from kvcalc.report import whatif
 from kvcalc.report.devices import device
 from kvcalc.report.table import Cell, Column, Document, Table, count_column, text_column
 from kvcalc.report.tables import attention_words
@@ -30,9 +31,13 @@ def explain(name: str, context: int | None, kv_format: str, *, latex: bool = Fal
     """The receipt of a model, kind, device or format, or the conventions. Raises UnknownName."""
     if name == "conventions":
         return conventions()
+    if name == "whatif":
+        return whatif.explained()
     for family, kinds_ in KINDS.items():
         if name in kinds_:
             return kind(family, name)
+    if name.lower().replace(".", "-") in allocator.names():
+        return engine(name)
     if name in FORMATS or name in ALIASES:
         return format_(ALIASES.get(name, name))
     try:
@@ -48,9 +53,11 @@ def explain(name: str, context: int | None, kv_format: str, *, latex: bool = Fal
             known = [
                 *(key for group in KINDS.values() for key in group),
                 *FORMATS,
+                *allocator.names(),
                 *catalog.model_ids(),
                 *catalog.device_ids(),
                 "conventions",
+                "whatif",
             ]
             raise UnknownName(f"nothing is named {name[:80]!r}", did_you_mean(name, known) or unknown.hint) from None
     return model(spec, context, kv_format, latex=latex)
@@ -247,13 +254,15 @@ def kind(family: str, name: str) -> Document:
         if key != "kind"
     )
     columns = (text_column("field", "field"), text_column("default", "default"), text_column("meaning", "meaning"))
-    return Document(f"{family} kind {name}", (summary(cls), _headings(cls), Table(columns, fields, title="fields in a spec")))
+    return Document(
+        f"{family} kind {name}", (summary(cls), _headings(documentation(cls)), Table(columns, fields, title="fields in a spec"))
+    )
 
 
-def _headings(cls: type[Part]) -> Table:
+def _headings(words: str) -> Table:
     """Keeps, Formula, Worked ... of a kind's docstring, a row each."""
     rows: list[dict[str, Cell]] = []
-    for line in documentation(cls).strip().split("\n")[2:]:
+    for line in words.strip().split("\n")[2:]:
         word, text = line[:HEADING_WIDTH].strip(), line[HEADING_WIDTH:].strip()
         if word:
             rows.append({"word": word, "text": text})
@@ -266,6 +275,27 @@ def kinds(family: str) -> Table:
     """The kinds of one family."""
     rows: tuple[dict[str, Cell], ...] = tuple({"kind": name, "about": summary(cls)} for name, cls in KINDS[family].items())
     return Table((text_column("kind", "kind"), text_column("about", "about")), rows, notes=("more: kvcalc explain KIND",))
+
+
+def engine(name: str) -> Document:
+    """An allocator: what it reserves, by its own words, and its settings."""
+    cls = allocator.engine(name)
+    fields: tuple[dict[str, Cell], ...] = tuple(
+        {"field": key, "default": str(default), "meaning": meaning} for key, (default, meaning) in allocator.settings(cls).items()
+    )
+    columns = (text_column("field", "setting"), text_column("default", "default"), text_column("meaning", "meaning"))
+    parts: tuple[str | Table, ...] = (allocator.summary(cls), _headings(allocator.documentation(cls)))
+    return Document(f"allocator {name}", parts + ((Table(columns, fields, title="settings"),) if fields else ()))
+
+
+def allocators() -> Table:
+    """The engines whose reservations are known."""
+    rows: list[dict[str, Cell]] = []
+    for name in allocator.names():
+        cls = allocator.engine(name)
+        rows.append({"allocator": name, "about": allocator.summary(cls), "settings": ", ".join(allocator.settings(cls)) or None})
+    columns = (text_column("allocator", "allocator"), text_column("about", "about"), text_column("settings", "settings"))
+    return Table(columns, tuple(rows), notes=("more: kvcalc explain ALLOCATOR",))
 
 
 def formats() -> Table:

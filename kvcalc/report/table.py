@@ -29,7 +29,7 @@ class Table:
     """Columns and rows of raw values; `footer` rows are sums; notes stand below.
 
     `stacked` asks text writers for a block per row, its first so many cells on one line and each of the others on its own: for rows
-    that end in sentences.
+    that end in sentences. `more` names keys of a row that programs get beside the columns'.
     """
 
     columns: tuple[Column, ...]
@@ -38,6 +38,7 @@ class Table:
     title: str = ""
     notes: tuple[str, ...] = ()
     stacked: int = 0
+    more: tuple[str, ...] = ()
 
     @property
     def heads(self) -> list[str]:
@@ -66,7 +67,7 @@ class Table:
 
     def records(self) -> list[dict[str, Any]]:
         """Rows as flat dictionaries of plain numbers, for JSON and data frames."""
-        keys = [column.raw or column.key for column in self.columns]
+        keys = dict.fromkeys([*(column.raw or column.key for column in self.columns), *self.more])
         return [{key: _plain(row.get(key)) for key in keys} for row in self.rows]
 
 

@@ -243,7 +243,7 @@ def estimate_json(book: Ledger, verdict: Answer | None = None) -> dict[str, Any]
             }
             for entry in book.state
         ],
-        "device": None if verdict is None else _device_json(book, verdict),
+        "device": None if verdict is None else _device_json(verdict),
     }
 
 
@@ -262,12 +262,11 @@ def _piece_json(name: str, entries: Sequence[Entry], num_hidden_layers: int) -> 
     }
 
 
-def _device_json(book: Ledger, verdict: Answer) -> dict[str, Any]:
-    reached = reached_by(book, verdict)
+def _device_json(verdict: Answer) -> dict[str, Any]:
     return {
         "id": verdict.device.id,
         "count": verdict.count,
-        **({"plan": _plan_json(verdict)} if verdict.count > 1 else {}),
+        **({"plan": _plan_json(verdict)} if verdict.plan_asked else {}),
         "fits": verdict.fits,
         "memory_bytes": verdict.memory_bytes,
         "usable_bytes": verdict.usable_bytes,
@@ -280,18 +279,6 @@ def _device_json(book: Ledger, verdict: Answer) -> dict[str, Any]:
         "intensity_flops_per_byte": verdict.bound.intensity,
         "joules_per_token": verdict.joules_per_token,
         "usd_per_million_tokens": verdict.usd_per_million_tokens,
-        **({} if reached is None else {"measured": _measured_json(reached)}),
-    }
-
-
-def _measured_json(reached: Factor) -> dict[str, Any]:
-    return {
-        "of": reached.label,
-        "rows": reached.rows,
-        "median": reached.median,
-        "low": reached.low,
-        "high": reached.high,
-        "claim": reached.claim,
     }
 
 

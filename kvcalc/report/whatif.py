@@ -5,43 +5,47 @@ from fractions import Fraction
 from typing import Any
 
 from kvcalc.hardware import Device
-from kvcalc.ledger import Ledger, total
+from kvcalc.ledger import Totals
 from kvcalc.parallel import Plan
-from kvcalc.report.table import Cell, Column, Document, Table, gib_column, ratio_column, scaled_column, text_column
+from kvcalc.report.table import Cell, Column, Document, Table, gib_column, scaled_column, text_column
 from kvcalc.report.tables import scaled_count
 from kvcalc.roofline import Answer, answer
+from kvcalc.scenario import NATIVE
 from kvcalc.units import bytes_text, gib, scaled, seconds_text, significant
-from kvcalc.whatif import Rung, factor, speeds
+from kvcalc.whatif import COSTS, MEANINGS, PLAIN_FORMAT, Change, Rung, factor, speeds
 
 Rig = tuple[Device, int, Plan | None]
+DIGITS = (3, 4, 5, 6)
 
 
-def whatif(before: Ledger, after: Ledger, changes: Sequence[str], rig: Rig | None = None) -> Document:
+def whatif(change: Change, rig: Rig | None = None) -> Document:
     """Before, after, difference and ratio; then the same by piece."""
+    before, after = change.before, change.after
     verdicts = None if rig is None else (answer(before, *rig), answer(after, *rig))
     scenario, then = before.scenario.line, after.scenario.line
-    said = [f"changed: {change}" for change in changes]
+    said = [f"changed: {words}" for words in change.words]
     lines = "\n".join([scenario if scenario == then else f"before: {scenario}\nafter:  {then}", *said])
     notes = [*before.notes, *(note for note in after.notes if note not in before.notes)]
     if verdicts is not None:
         notes += dict.fromkeys(verdicts[0].notes + verdicts[1].notes)
-    if new := _new_rows(before, after):
+    if new := _new_rows(change):
         notes.append(f"stored in bf16, as the release has no such rows: {', '.join(new)}")
-    return Document(
-        f"{before.model.name} ({before.model.id})", (lines, _sums(before, after, verdicts), _pieces(before, after)), tuple(notes)
-    )
+    return Document(f"{before.model.name} ({before.model.id})", (lines, _sums(change, verdicts), _pieces(change)), tuple(notes))
 
 
-def _new_rows(before: Ledger, after: Ledger) -> list[str]:
-    had = {row.name for row in before.state}
-    return list(dict.fromkeys(row.name for row in after.state if row.name not in had and row.format == "bf16"))
+def _new_rows(change: Change) -> list[str]:
+    """Rows that only the changed model has, where their format is nobody's choice."""
+    if change.after.scenario.kv_format != NATIVE:
+        return []
+    had = {row.name for row in change.before.state}
+    return list(dict.fromkeys(row.name for row in change.after.state if row.name not in had and row.format == PLAIN_FORMAT))
 
 
 Text = Callable[[Any], str]
 
 
-def _sums(before: Ledger, after: Ledger, verdicts: tuple[Answer, Answer] | None) -> Table:
-    one, two = before.totals, after.totals
+def _sums(change: Change, verdicts: tuple[Answer, Answer] | None) -> Table:
+    (one, two), before, after = change.totals, change.before, change.after
     lines: list[tuple[str, Cell, Cell, Text]] = [
         ("parameters", one.parameters, two.parameters, scaled_count),
         ("active parameters", one.active_parameters, two.active_parameters, scaled_count),
@@ -68,9 +72,21 @@ def _sums(before: Ledger, after: Ledger, verdicts: tuple[Answer, Answer] | None)
         Column("before_text", "before", raw="before"),
         Column("after_text", "after", raw="after"),
         Column("difference_text", "difference", raw="difference"),
-        ratio_column("ratio", "ratio"),
+        _factor_column("ratio", "ratio"),
     )
     return Table(columns, rows)
+
+
+def _factor_column(key: str, head: str) -> Column:
+    return Column(key, head, _factor)
+
+
+def _factor(value: Fraction) -> str:
+    """Three digits, or as many more as tell it from 1: 1.0004 is a cost, and 1 is none."""
+    exact = Fraction(value)
+    if exact == 1:
+        return "1"
+    return next((text for text in (significant(exact, digits) for digits in DIGITS) if float(text) != 1), "1.00")
 
 
 def _line(what: str, was: Cell, now: Cell, text: Text) -> dict[str, Cell]:
@@ -94,13 +110,10 @@ def _yes(fits: bool | None) -> str:
     return "not known" if fits is None else "yes" if fits else "no"
 
 
-def _pieces(before: Ledger, after: Ledger) -> Table:
+def _pieces(change: Change) -> Table:
     """State, traffic and work of each piece, before and after. Pieces only one side has count as nothing on the other."""
-    parts, then = before.by("piece"), after.by("piece")
-    rows: list[dict[str, Cell]] = []
-    for name in dict.fromkeys([*parts, *then]):
-        rows.append(_piece(name, total(parts.get(name, ())), total(then.get(name, ()))))
-    footer = _piece("total", before.totals, after.totals)
+    rows = [_piece(name, was, now) for name, (was, now) in change.by("piece").items()]
+    footer = _piece("total", *change.totals)
     flops = [footer["flops_before"], footer["flops_after"]]
     columns = (
         text_column("name", "piece"),
@@ -111,10 +124,10 @@ def _pieces(before: Ledger, after: Ledger) -> Table:
         scaled_column("flops_before", "work", "FLOP", flops),
         Column("flops_difference", "+/-", _same_scale(flops)),
     )
-    return Table(columns, tuple(rows), (footer,))
+    return Table(columns, tuple(rows), (footer,), more=tuple(footer))
 
 
-def _piece(name: str, was: Any, now: Any) -> dict[str, Cell]:
+def _piece(name: str, was: Totals, now: Totals) -> dict[str, Cell]:
     row: dict[str, Cell] = {"name": name}
     for key, one, two in (
         ("weight", was.weight_bytes, now.weight_bytes),
@@ -135,9 +148,22 @@ def _same_scale(values: list[Cell]) -> Text:
     return lambda value: "0" if not value else ("+" if value > 0 else "-") + column.text(abs(value))
 
 
+def explained() -> Document:
+    """What a model looks like without each trick: `kvcalc explain whatif`."""
+    rows: tuple[dict[str, Cell], ...] = tuple({"trick": name, "without": meaning} for name, meaning in MEANINGS.items())
+    table = Table((text_column("trick", "trick"), text_column("without", "the model without it")), rows)
+    notes = (
+        "the order is the ladder's, from plain attention to the model as shipped; --without undoes from the last to the first",
+        f"these take bytes rather than save them: {', '.join(COSTS)}",
+        f"rows and tensors that the release has not are stored in {PLAIN_FORMAT}",
+        "the ladder ends with the formats of the state and of the weights, as released or as asked",
+    )
+    return Document("whatif: the tricks, and what a model looks like without each", (table,), notes)
+
+
 def ladder(rungs: Sequence[Rung], rig: Rig | None = None) -> Table:
     """The rungs, from plain attention to the model as shipped. `x`: this rung over the one above; the last line is the whole."""
-    fast = None if rig is None else speeds(list(rungs), *rig)
+    fast = None if rig is None else speeds(rungs, *rig)
     rows = [_rung(rungs, place) for place in range(len(rungs))]
     first, last = rungs[0], rungs[-1]
     footer: dict[str, Cell] = {
@@ -153,11 +179,11 @@ def ladder(rungs: Sequence[Rung], rig: Rig | None = None) -> Table:
     columns = [
         text_column("name", "with"),
         gib_column("state_bytes", "state"),
-        ratio_column("state_factor", "x"),
+        _factor_column("state_factor", "x"),
         gib_column("traffic_bytes", "traffic"),
-        ratio_column("traffic_factor", "x"),
+        _factor_column("traffic_factor", "x"),
         scaled_column("flops", "work", "FLOP", flops),
-        ratio_column("flops_factor", "x"),
+        _factor_column("flops_factor", "x"),
     ]
     if fast is not None:
         columns.append(Column("tokens_per_second", "at most [tok/s]", significant))
@@ -165,13 +191,21 @@ def ladder(rungs: Sequence[Rung], rig: Rig | None = None) -> Table:
     notes = [f"{rung.name}: {rung.meaning}" for rung in rungs]
     notes.append("x: over the line above; the factors multiply to the last line, exactly")
     model = last.ledger.model
-    return Table(tuple(columns), tuple(rows), (footer,), title=f"{model.name} ({model.id}), {scenario.line}", notes=tuple(notes))
+    return Table(
+        tuple(columns),
+        tuple(rows),
+        (footer,),
+        title=f"{model.name} ({model.id}), {scenario.line}",
+        notes=tuple(notes),
+        more=("meaning",),
+    )
 
 
 def _rung(rungs: Sequence[Rung], place: int) -> dict[str, Cell]:
     rung, above = rungs[place], rungs[max(place - 1, 0)]
     row: dict[str, Cell] = {
         "name": rung.name,
+        "meaning": rung.meaning,
         "state_bytes": rung.state_bytes,
         "traffic_bytes": rung.traffic_bytes,
         "flops": rung.flops,

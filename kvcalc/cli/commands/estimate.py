@@ -50,6 +50,14 @@ def estimate(
     cached: Cached = "0",
     chunk: Chunk = None,
     math: Math = "native",
+    allocator: Annotated[
+        str,
+        typer.Option(
+            "--allocator",
+            help="Who sets the state aside: ideal, llama-cpp, vllm, sglang ..., with settings: vllm:moment=start. "
+            "See `kvcalc list allocators`.",
+        ),
+    ] = "ideal",
     usable: Usable = None,
     form: Form = None,
 ) -> int:
@@ -59,10 +67,13 @@ def estimate(
 
     kvcalc estimate deepseek-v4-flash -c 1M -b 8 --kv-format bf16 --format json
 
+    kvcalc estimate gpt-oss-20b -c 128K --allocator vllm:moment=start
+
     kvcalc estimate deepseek-v3 -c 128K -b 64 --on 16xh200-sxm --tp 4 --dp 4 --ep 16
 
     Exit code 1: it does not fit the device.
     """
+    from kvcalc.allocator import IDEAL, applied, asked
     from kvcalc.catalog import load_model
     from kvcalc.cli.rig import rig
     from kvcalc.errors import ScenarioError
@@ -85,9 +96,12 @@ def estimate(
         tuple(dict.fromkeys(include or ())),
         cached=parse_cached(cached),
         chunk=None if chunk is None else parse_tokens(chunk, "chunk"),
+        allocator=allocator,
         math=math,
     )
     book = ledger(spec, scenario)
+    if allocator != IDEAL:
+        book = applied(book, asked(allocator).reserve(spec, scenario))
     verdict = None if devices is None else answer(book, *devices)
     if form in ("json", "jsonl"):
         for note in book.notes:

@@ -10,7 +10,7 @@ from kvcalc.cli.output import Format, write
 
 @app.command()
 def explain(
-    name: Annotated[str, typer.Argument(metavar="MODEL|KIND|DEVICE|FORMAT|conventions", help="What to explain.")],
+    name: Annotated[str, typer.Argument(metavar="MODEL|KIND|DEVICE|FORMAT|conventions|whatif", help="What to explain.")],
     context: Context = None,
     kv_format: KvFormat = "native",
     latex: Annotated[bool, typer.Option("--latex", help="Formulas and tables for an article.")] = False,

@@ -11,10 +11,10 @@ from kvcalc.cli.output import write
 @app.command("list")
 def list_(
     what: Annotated[
-        Literal["models", "hardware", "attention", "feedforward", "router", "residual", "embedding", "formats"],
+        Literal["models", "hardware", "attention", "feedforward", "router", "residual", "embedding", "formats", "allocators"],
         typer.Argument(
             metavar="WHAT",
-            help="models, hardware, formats; attention and the other kinds: feedforward, router, residual, embedding.",
+            help="models, hardware, formats, allocators; attention and the other kinds: feedforward, router, residual, embedding.",
         ),
     ],
     device_class: Annotated[
@@ -67,6 +67,8 @@ def list_(
             sort or "id",
         )
         write(devices([load_device(name) for name in device_ids()], wanted), form)
+    elif what == "allocators":
+        write(receipts.allocators(), form)
     elif what == "formats":
         write(receipts.formats(), form)
     else:

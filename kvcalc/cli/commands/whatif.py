@@ -20,8 +20,8 @@ def whatif(
         typer.Option(
             "--without",
             metavar="TRICK",
-            help="kv-sharing, window, compression, latent, key-is-value, indexer, linear-attention, per-layer-embeddings, "
-            "hyper-connections, head-budget, gqa. Repeat it.",
+            help="gqa, low-rank-projections, latent, key-is-value, window, compression, linear-attention, indexer, kv-sharing, "
+            "head-budget, per-layer-embeddings, hyper-connections. Repeat it. What each means: kvcalc explain whatif.",
         ),
     ] = None,
     ladder: Annotated[
@@ -47,10 +47,12 @@ def whatif(
 
     kvcalc whatif deepseek-v4-flash --ladder -c 1M --on 8xh200-nvl
 
-    The formats given are those of the model after the change; before, it is as released. With --ladder they are those of the last line.
+    Formats given alone are the change: before, the model is as released. Beside --set or --without they hold before and after, so that
+    the difference is the change's alone. With --ladder they are those of the last line.
     """
     from dataclasses import replace
 
+    from kvcalc import whatif as tricks
     from kvcalc.catalog import load_model
     from kvcalc.change import changed, read_setting
     from kvcalc.cli.rig import rig
@@ -59,9 +61,6 @@ def whatif(
     from kvcalc.report import whatif as report
     from kvcalc.scenario import Scenario
     from kvcalc.units import parse_batch, parse_tokens
-    from kvcalc.whatif import ladder as ladder_of
-    from kvcalc.whatif import tricks
-    from kvcalc.whatif import without as undone
 
     spec = load_model(model)
     devices = None if on is None else rig(on, tp, pp, ep, dp)
@@ -70,20 +69,15 @@ def whatif(
     if ladder:
         if set_ or without:
             raise ScenarioError("--ladder undoes every trick itself", "leave out --set and --without")
-        write(report.ladder(ladder_of(spec, asked), devices), form)
+        write(report.ladder(tricks.ladder(spec, asked), devices), form)
         return
     if not set_ and not without and (kv_format, weight_format) == ("native", "native"):
-        words = ", ".join(tricks(spec)) or "none that kvcalc can undo"
+        words = ", ".join(tricks.tricks(spec)) or "none that kvcalc can undo"
         raise ScenarioError(
             "nothing is changed", f"--set PATH=VALUE, --kv-format, --weight-format, --ladder, or --without one of: {words}"
         )
-    after = spec
-    for trick in without or ():
-        after = undone(after, trick)
-    settings = [read_setting(text) for text in set_ or ()]
-    after = changed(after, dict(settings))
-    changes = [f"without {trick}: {tricks(spec).get(trick, '')}" for trick in without or ()] + [*(set_ or ())]
-    same = replace(asked, kv_format="native", weight_format="native")
-    if settings or without:
-        same = asked
-    write(report.whatif(ledger_of(spec, same), ledger_of(after, asked), changes, devices), form)
+    settings = dict(read_setting(text) for text in set_ or ())
+    after = changed(tricks.without(spec, *without or ()), settings)
+    before = asked if settings or without else replace(asked, kv_format="native", weight_format="native")
+    said = (*tricks.said(spec, without or ()), *(set_ or ()))
+    write(report.whatif(tricks.Change(ledger_of(spec, before), ledger_of(after, asked), said), devices), form)
