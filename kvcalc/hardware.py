@@ -5,11 +5,12 @@ What nobody published stays unknown, and what follows from that is said by `kvca
 
 from collections.abc import Iterator, Mapping
 from datetime import date
+from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from kvcalc.errors import KvcalcError
 from kvcalc.kind import Name, Record
@@ -53,10 +54,18 @@ MEASURED_OVER_PEAK = Fraction(105, 100)
 """So much of a peak may be measured: clocks and sizes are rounded. More is another thing."""
 
 
+def _never_bare(value: Any) -> Any:
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        raise ValueError(f"{value} has no unit: write the number and its unit, e.g. '81559 MiB', '3.35 TB/s', '700 W'")
+    return value
+
+
 class Sourced(Record):
     """A value with its unit, and who says so."""
 
-    value: str = Field(description="Number and unit: '81559 MiB', '3.35 TB/s', '989.4 TFLOP/s', '700 W'")
+    value: Annotated[str, BeforeValidator(_never_bare)] = Field(
+        description="Number and unit: '81559 MiB', '3.35 TB/s', '989.4 TFLOP/s', '700 W'"
+    )
     evidence: Literal["official", "measured", "derived", "secondary", "given"] = Field(
         description="official: the vendor's own number; measured; derived: arithmetic from the others; secondary: a database or shop"
     )
