@@ -61,10 +61,31 @@ CONVENTIONS: tuple[tuple[str, str], ...] = (
         "lower bound",
         "max(FLOPs / peak, bytes / bandwidth) of the whole step: perfect overlap at dense peak rates; upper bound: their sum",
     ),
-    ("energy and money", "TDP and the on-demand price, for the time of the lower bound"),
+    (
+        "reached",
+        "what measured systems reach of a bound: median and range over published measurements of the same device and width of weights, "
+        "else of the device, else of its class. The range holds a further measurement of such systems as often as it says (one of a "
+        "model never measured less often); never folded into a bound",
+    ),
+    (
+        "several devices",
+        "tp cuts heads and widths, repeats KV heads beyond their number, copies latents, index keys, norms and routers; pp cuts layers so "
+        "that the fullest stage holds least; ep deals out whole experts; dp gives each replica its part of the batch. The fullest device "
+        "decides the fit. What devices must send counts on the link, in one direction, and may overlap with the rest",
+    ),
+    (
+        "speculation",
+        "k drafted tokens, each accepted with chance a given those before: a step yields (1 - a^(k+1)) / (1 - a) tokens in expectation",
+    ),
+    (
+        "energy and money",
+        "TDP (idle: the least) and the on-demand price for the time of the step, over its tokens; pieces share by the time that each takes "
+        "alone; the building: x host_overhead x pue",
+    ),
     (
         "fits",
-        "weights + state against the memory that a program can use; engine reserve, activations and fragmentation come on top",
+        "weights + state against the memory that a program can use; activations and fragmentation come on top, what an engine sets aside "
+        "with --allocator",
     ),
 )
 

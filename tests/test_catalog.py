@@ -132,7 +132,7 @@ def test_folders_and_missing_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("1008 GB/s", "1008", "bandwidth.value: 1008 is not text"),
+        ("1008 GB/s", "1008", "bandwidth.value: 1008 has no unit"),
         ("1008 GB/s", "'1008'", "bandwidth: cannot read '1008'"),
         ("1008 GB/s", "1008 GB", "unknown unit 'GB'"),
         ("24564 MiB", "34564 MiB", "usable_memory is more than memory"),

@@ -26,10 +26,10 @@ def write(answer: "Document | Table", form: Format | None, in_a_pipe: Format = "
 
 
 def _beside(answer: "Document | Table") -> None:
-    from kvcalc.report.table import Document
+    from kvcalc.report.table import Document, Table
 
     if isinstance(answer, Document):
-        print(answer.title, *(part for part in answer.parts if isinstance(part, str)), sep="\n", file=sys.stderr)
+        print(answer.title, *(part for part in answer.parts if not isinstance(part, Table)), sep="\n", file=sys.stderr)
     for note in answer.notes:
         print(f"note: {note}", file=sys.stderr)
 

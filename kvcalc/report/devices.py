@@ -7,7 +7,7 @@ from fractions import Fraction
 from kvcalc.efficiency import efficiency
 from kvcalc.errors import ScenarioError
 from kvcalc.hardware import Advertised, Arithmetic, Device, Sourced
-from kvcalc.report.table import Cell, Column, Document, Table, percent_column, text_column
+from kvcalc.report.table import Cell, Column, Document, Passage, Table, percent_column, text_column
 from kvcalc.units import GIB, bytes_text, decimal_scale, scaled, significant
 
 
@@ -137,7 +137,7 @@ def device(item: Device) -> Document:
         text_column("date", "date"),
         Column("reference", "source", raw="source"),
     )
-    parts: list[str | Table] = ["\n".join(_about(item)), Table(columns, rows, more=("note",))]
+    parts: list[Passage] = ["\n".join(_about(item)), Table(columns, rows, more=("note",))]
     measured = _measured(item)
     if measured.rows:
         parts.append(measured)

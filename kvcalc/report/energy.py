@@ -9,7 +9,7 @@ from kvcalc.energy import energy as energy_of
 from kvcalc.hardware import Device
 from kvcalc.ledger import Ledger, ledger
 from kvcalc.parallel import Plan
-from kvcalc.report.table import Cell, Column, Document, Table, percent_column, text_column
+from kvcalc.report.table import Cell, Column, Document, Passage, Table, percent_column, text_column
 from kvcalc.report.tables import reached_by
 from kvcalc.roofline import Answer
 from kvcalc.roofline import answer as bounds
@@ -44,7 +44,7 @@ def _document(phases: Sequence[Phase], assumptions: Assumptions) -> Document:
         "power: TDP is the most the devices may draw, idle what they draw at rest; a measured energy lies between, at the same time",
         "building: devices x host_overhead x pue; what is assumed is below, each value by a flag or --assumptions FILE",
     )
-    parts: list[str | Table] = [
+    parts: list[Passage] = [
         "\n".join(dict.fromkeys(book.scenario.line for book, *_ in phases)),
         _phases(phases),
         _pieces(phases),

@@ -6,7 +6,18 @@ from kvcalc.errors import KvcalcError, ScenarioError
 from kvcalc.hardware import Device
 from kvcalc.ledger import ledger
 from kvcalc.parallel import Plan, usual
-from kvcalc.report.table import Cell, Column, Document, Table, count_column, gib_column, scaled_column, text_column
+from kvcalc.report.table import (
+    Cell,
+    Column,
+    Document,
+    Facts,
+    Passage,
+    Table,
+    count_column,
+    gib_column,
+    scaled_column,
+    text_column,
+)
 from kvcalc.roofline import answer
 from kvcalc.scenario import Scenario
 from kvcalc.solve import capacity, fewest_devices, fits, held_bytes, largest_batch, largest_context, remedies
@@ -38,7 +49,7 @@ def fit(model: ModelSpec, scenario: Scenario, device: Device, count: int, plan: 
         ("largest batch", "none" if batch is None else f"{batch:,} at context {tokens(scenario.context)}"),
         ("fewest devices", "more than 4,096" if fewest is None else f"{fewest.devices:,} ({fewest.line})"),
     ]
-    parts: list[str | Table] = [_labelled(lines), _frontier(model, scenario, device, chosen)]
+    parts: list[Passage] = [Facts(tuple(lines)), _frontier(model, scenario, device, chosen)]
     if held > there:
         parts.append(_remedies(model, scenario, device, chosen))
     notes = (
@@ -46,11 +57,6 @@ def fit(model: ModelSpec, scenario: Scenario, device: Device, count: int, plan: 
         "weights and state alone: what an engine reserves, its activations and its CUDA context come on top",
     )
     return Document(f"{model.name} ({model.id}) on {device.name}", tuple(parts), notes), held <= there
-
-
-def _labelled(lines: Sequence[tuple[str, str]]) -> str:
-    width = max(len(label) for label, _ in lines)
-    return "\n".join(f"{label.ljust(width)}  {text}" for label, text in lines)
 
 
 def _context_words(context: int | None, scenario: Scenario, model: ModelSpec) -> str:

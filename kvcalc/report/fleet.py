@@ -3,7 +3,7 @@
 from kvcalc.assumptions import Assumptions
 from kvcalc.fleet import Fleet, Speeds
 from kvcalc.report.energy import assumed
-from kvcalc.report.table import Cell, Column, Document, Table, text_column
+from kvcalc.report.table import Cell, Column, Document, Passage, Table, text_column
 from kvcalc.scenario import Scenario
 from kvcalc.spec import ModelSpec
 from kvcalc.units import MILLION, significant
@@ -38,7 +38,7 @@ def fleet(model: ModelSpec, scenario: Scenario, users: int, found: Fleet, assump
     ]
     title = f"{users:,} users of {model.name} ({model.id}) on {device.name} ({device.id})"
     line = f"state {scenario.kv_format} · weights {scenario.weight_format}"
-    parts: tuple[str | Table, ...] = (line, _steps(users, found), _assumed(found.speeds, assumptions, found))
+    parts: tuple[Passage, ...] = (line, _steps(users, found), _assumed(found.speeds, assumptions, found))
     return Document(title, parts, tuple(notes))
 
 

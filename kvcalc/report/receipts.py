@@ -12,7 +12,7 @@ from kvcalc.kind import Part, documentation, summary
 from kvcalc.ledger import Ledger, ledger
 from kvcalc.report import whatif
 from kvcalc.report.devices import device
-from kvcalc.report.table import Cell, Column, Document, Table, count_column, text_column
+from kvcalc.report.table import Cell, Column, Document, Passage, Table, count_column, text_column
 from kvcalc.report.tables import attention_words
 from kvcalc.scenario import Scenario
 from kvcalc.spec import ATTENTION, EMBEDDING, FEEDFORWARD, RESIDUAL, ModelSpec
@@ -71,7 +71,7 @@ def model(spec: ModelSpec, context: int | None, kv_format: str, *, latex: bool =
     t = context or min(131072, spec.max_context)
     book = ledger(spec, Scenario(context=t, kv_format=kv_format))
     forms = (state_form(spec, book.scenario.kv_format), read_form(spec, book.scenario.kv_format), flops_form(spec))
-    parts: list[str | Table] = [
+    parts: list[Passage] = [
         f"{spec.num_hidden_layers} layers: {attention_words(spec)}; hidden size {spec.hidden_size:,}; "
         f"released {spec.released}; up to {tokens(spec.max_context)} tokens",
         "One sequence, one decode step, t tokens of context, state in " + book.scenario.kv_format + " format:",
@@ -284,7 +284,7 @@ def engine(name: str) -> Document:
         {"field": key, "default": str(default), "meaning": meaning} for key, (default, meaning) in allocator.settings(cls).items()
     )
     columns = (text_column("field", "setting"), text_column("default", "default"), text_column("meaning", "meaning"))
-    parts: tuple[str | Table, ...] = (allocator.summary(cls), _headings(allocator.documentation(cls)))
+    parts: tuple[Passage, ...] = (allocator.summary(cls), _headings(allocator.documentation(cls)))
     return Document(f"allocator {name}", parts + ((Table(columns, fields, title="settings"),) if fields else ()))
 
 

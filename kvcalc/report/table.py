@@ -72,11 +72,32 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Facts:
+    """Labels, each with a line of words; `head` is a line above them."""
+
+    lines: tuple[tuple[str, str], ...]
+    head: str = ""
+
+    @property
+    def width(self) -> int:
+        """Of the widest label."""
+        return max(len(label) for label, _ in self.lines)
+
+    def __str__(self) -> str:
+        listed = [f"{label.ljust(self.width)}  {words}" for label, words in self.lines]
+        return "\n".join(([self.head] if self.head else []) + listed)
+
+
+Passage = str | Facts | Table
+"""A paragraph, facts or a table."""
+
+
+@dataclass(frozen=True)
 class Document:
-    """A title, then paragraphs and tables in order, then notes."""
+    """A title, then paragraphs, facts and tables in order, then notes."""
 
     title: str
-    parts: tuple[str | Table, ...]
+    parts: tuple[Passage, ...]
     notes: tuple[str, ...] = field(default=())
 
     @property

@@ -12,6 +12,8 @@ from kvcalc.report.table import (
     Cell,
     Column,
     Document,
+    Facts,
+    Passage,
     Table,
     count_column,
     gib_column,
@@ -38,7 +40,7 @@ def _share(part: int, whole: int) -> Fraction:
 
 def estimate(book: Ledger, verdict: Answer | None = None, by: str = "piece", asked: str | None = None) -> Document:
     """The ledger of one model: what is eaten, by which piece; with a device, what that means."""
-    parts: list[str | Table] = [f"{book.scenario.line}\n{_summary(book)}", _pieces(book, verdict, by)]
+    parts: list[Passage] = [_summary(book), _pieces(book, verdict, by)]
     if verdict is not None:
         parts.append(_device_lines(book, verdict))
     notes = [
@@ -51,7 +53,7 @@ def estimate(book: Ledger, verdict: Answer | None = None, by: str = "piece", ask
     return Document(f"{book.model.name} ({book.model.id})", tuple(parts), tuple(notes))
 
 
-def _summary(book: Ledger) -> str:
+def _summary(book: Ledger) -> Facts:
     sums = book.totals
     step = "per step" if book.scenario.phase == "decode" else "for the whole prompt"
     memory = sums.weight_bytes + sums.state_bytes
@@ -62,12 +64,7 @@ def _summary(book: Ledger) -> str:
         ("traffic", f"{bytes_text(sums.read_bytes)} read, {bytes_text(sums.written_bytes)} written {step}"),
         ("work", f"{scaled(sums.flops, 'FLOP')} {step}, {scaled(sums.attention_flops, 'FLOP')} of it attention"),
     ]
-    return _labelled(lines)
-
-
-def _labelled(lines: Sequence[tuple[str, str]]) -> str:
-    width = max(len(label) for label, _ in lines)
-    return "\n".join(f"{label.ljust(width)}  {text}" for label, text in lines)
+    return Facts(tuple(lines), book.scenario.line)
 
 
 def scaled_count(count: int) -> str:
@@ -138,7 +135,7 @@ def reached_by(book: Ledger, verdict: Answer) -> Factor | None:
     return efficiency(verdict.device, scenario.phase, scenario.batch, width_of(average_bits(book)))
 
 
-def _device_lines(book: Ledger, verdict: Answer) -> str:
+def _device_lines(book: Ledger, verdict: Answer) -> Facts:
     reached = reached_by(book, verdict)
     device, edge = verdict.device, verdict.bound
     name = (f"{verdict.count} x " if verdict.count > 1 else "") + f"{device.name} ({device.id})"
@@ -176,7 +173,7 @@ def _device_lines(book: Ledger, verdict: Answer) -> str:
     if verdict.usd_per_million_tokens is not None and device.cloud_price is not None:
         price = f"{device.cloud_price.value} ({device.cloud_price.date})"
         lines.append(("cost", f"{significant(verdict.usd_per_million_tokens)} USD per million tokens at {price}"))
-    return _labelled(lines)
+    return Facts(tuple(lines))
 
 
 def _plan_words(verdict: Answer) -> str:

@@ -1,5 +1,6 @@
 """The only importer of rich: the same document on a terminal."""
 
+from collections.abc import Iterable
 from textwrap import wrap
 from typing import Literal, TextIO
 
@@ -9,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from kvcalc.report.table import Document, Table
+from kvcalc.report.table import Document, Facts, Table
 
 
 def show(answer: Document | Table, out: TextIO) -> None:
@@ -22,12 +23,29 @@ def show(answer: Document | Table, out: TextIO) -> None:
         console.print()
         if isinstance(part, str):
             console.print(Text(part))
+        elif isinstance(part, Facts):
+            _facts(console, part)
         else:
             _table(console, part, heading=isinstance(answer, Document))
     if answer.notes:
         console.print()
-    for note in answer.notes:
-        console.print(Text(f"note: {note}", style="dim"))
+        _labelled(console, [("note:", note) for note in answer.notes], gap=1, style="dim")
+
+
+def _facts(console: Console, facts: Facts) -> None:
+    """Labels and words; what does not fit on a line goes on under the words."""
+    if facts.head:
+        console.print(Text(facts.head))
+    _labelled(console, facts.lines, gap=2)
+
+
+def _labelled(console: Console, lines: Iterable[tuple[str, str]], *, gap: int, style: str = "") -> None:
+    grid = RichTable.grid(padding=(0, gap, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for label, words in lines:
+        grid.add_row(Text(label, style=style), Text(words, style=style))
+    console.print(grid)
 
 
 GAP = 1

@@ -5,7 +5,7 @@ from dataclasses import replace
 from kvcalc.hardware import Device
 from kvcalc.ledger import ledger
 from kvcalc.parallel import Plan, usual
-from kvcalc.report.table import Cell, Column, Document, Table, count_column, text_column, time_column
+from kvcalc.report.table import Cell, Column, Document, Facts, Table, count_column, text_column, time_column
 from kvcalc.roofline import answer
 from kvcalc.scenario import Scenario
 from kvcalc.serving import Curve, Point, Speculation, curve, ttft
@@ -42,8 +42,6 @@ def throughput(
     if target_seconds is not None:
         most = "no batch meets it" if found.within_target is None else f"batch {found.within_target:,} at most"
         lines.append(("target", f"TPOT within {seconds_text(target_seconds)}: {most}"))
-    width = max(len(label) for label, _ in lines)
-    text = "\n".join(f"{label.ljust(width)}  {words}" for label, words in lines)
     title = f"{model.name} ({model.id})"
     said = (
         *notes,
@@ -51,7 +49,7 @@ def throughput(
         "user: tokens per second of one sequence; energy at TDP, cost at the cloud price, for the lower bound's time",
     )
     ok = found.largest_batch is not None and (target_seconds is None or found.within_target is not None)
-    return Document(title, (f"{scenario.line}\n{text}", _table(found, scenario, device)), said), ok
+    return Document(title, (Facts(tuple(lines), scenario.line), _table(found, scenario, device)), said), ok
 
 
 def _knee_words(found: Curve) -> str:

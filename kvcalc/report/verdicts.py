@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kvcalc.errors import SpecError
+from kvcalc.evidence import ENERGIES, SPEEDS
 from kvcalc.judge import Judged
 from kvcalc.report.table import Cell, Column, Document, Table, count_column, text_column
 from kvcalc.spec import ModelSpec
@@ -30,6 +31,8 @@ class Line:
     reason: str
     source: str
     as_said: bool
+    bounded: bool = False
+    """It can only be held against a bound: a speed or an energy."""
 
 
 def of_spec(model: ModelSpec, load: LoadModel) -> Iterable[Line]:
@@ -78,6 +81,7 @@ def of_evidence(judged: Judged) -> Line:
         judged.reason or figure.rule or "",
         figure.source,
         judged.as_said,
+        figure.what in (*SPEEDS, *ENERGIES),
     )
 
 
@@ -137,11 +141,16 @@ def _counted(name: str, lines: Sequence[Line]) -> dict[str, Cell]:
 
 
 def _sentence(lines: Sequence[Line]) -> str:
-    agreeing = [line for line in lines if line.verdict == "agrees" and line.as_said]
-    judged = sum(line.verdict != "cannot judge" for line in lines)
+    """Sizes and counts must come out; speeds and energies only lie within bounds, so that they are counted apart."""
+    judged = [line for line in lines if line.verdict != "cannot judge"]
+    agreeing = [line for line in judged if line.verdict == "agrees" and line.as_said]
+
+    def of(bounded: bool) -> str:
+        return f"{sum(line.bounded == bounded for line in agreeing):,} of {sum(line.bounded == bounded for line in judged):,}"
+
     return (
-        f"{len(agreeing):,} of {judged:,} figures that can be judged agree, from {len(sources(agreeing)):,} independent sources; "
-        f"{len(lines) - judged:,} cannot be judged"
+        f"{of(False)} sizes and counts agree to the printed digit or the stated tolerance, {of(True)} speeds and energies lie within "
+        f"their bounds, from {len(sources(agreeing)):,} independent sources; {len(lines) - len(judged):,} figures cannot be judged"
     )
 
 

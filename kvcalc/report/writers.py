@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from kvcalc.report.table import Document, Table
+from kvcalc.report.table import Document, Facts, Passage, Table
 
 Answer = Document | Table
 
@@ -25,7 +25,7 @@ _LATEX = {
 }
 
 
-def _parts(answer: Answer) -> Iterator[str | Table]:
+def _parts(answer: Answer) -> Iterator[Passage]:
     if isinstance(answer, Table):
         yield answer
     else:
@@ -40,7 +40,7 @@ def text(answer: Answer) -> str:
     """Aligned columns without colour or cutting, for a pipe that asked for text."""
     blocks = [answer.title] if answer.title else []
     for part in _parts(answer):
-        blocks.append(part if isinstance(part, str) else _aligned(part, heading=isinstance(answer, Document)))
+        blocks.append(str(part) if not isinstance(part, Table) else _aligned(part, heading=isinstance(answer, Document)))
     blocks += ["\n".join(f"note: {note}" for note in _notes(answer))] if _notes(answer) else []
     return "\n\n".join(blocks) + "\n"
 
@@ -69,7 +69,10 @@ def markdown(answer: Answer) -> str:
     """GitHub tables, numbers to the right."""
     blocks = [f"**{answer.title}**"] if answer.title else []
     for part in _parts(answer):
-        if isinstance(part, str):
+        if isinstance(part, Facts):
+            blocks += [part.head] if part.head else []
+            blocks.append("\n".join(f"- **{label}** {_md(words)}" for label, words in part.lines))
+        elif isinstance(part, str):
             blocks.append("\n".join(line if line.strip() == "" else f"{line}  " for line in part.split("\n")))
         else:
             blocks += [f"**{part.title}**"] if isinstance(answer, Document) and part.title else []
@@ -114,12 +117,18 @@ def _table_json(table: Table) -> dict[str, Any]:
     return {"title": table.title, "rows": table.records(), "notes": list(table.notes)}
 
 
+def _part_json(part: Passage) -> Any:
+    if isinstance(part, Facts):
+        return {"head": part.head, "facts": dict(part.lines)}
+    return part if isinstance(part, str) else _table_json(part)
+
+
 def as_json(answer: Answer) -> str:
     """Raw values: bytes, FLOPs, tokens, seconds."""
     if isinstance(answer, Table):
         data: dict[str, Any] = _table_json(answer)
     else:
-        parts = [part if isinstance(part, str) else _table_json(part) for part in answer.parts]
+        parts = [_part_json(part) for part in answer.parts]
         data = {"title": answer.title, "parts": parts, "notes": list(answer.notes)}
     return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
@@ -134,7 +143,11 @@ def as_html(answer: Answer) -> str:
     """Plain tables without style."""
     blocks = [f"<h2>{html.escape(answer.title)}</h2>"] if answer.title else []
     for part in _parts(answer):
-        if isinstance(part, str):
+        if isinstance(part, Facts):
+            blocks += [f"<p>{html.escape(part.head)}</p>"] if part.head else []
+            rows = (f"<dt>{html.escape(label)}</dt><dd>{html.escape(words)}</dd>" for label, words in part.lines)
+            blocks.append("\n".join(["<dl>", *rows, "</dl>"]))
+        elif isinstance(part, str):
             blocks.append("<p>" + "<br>\n".join(html.escape(line) for line in part.split("\n")) + "</p>")
         else:
             blocks.append(_html_table(part, heading=isinstance(answer, Document)))
@@ -161,7 +174,10 @@ def latex(answer: Answer) -> str:
     """booktabs tables; paragraphs as text."""
     blocks = [f"% {answer.title}"] if answer.title else []
     for part in _parts(answer):
-        blocks.append(_tex_lines(part) if isinstance(part, str) else _latex_table(part))
+        if isinstance(part, Table):
+            blocks.append(_latex_table(part))
+        else:
+            blocks.append(_latex_facts(part) if isinstance(part, Facts) else _tex_lines(part))
     blocks += ["\n".join(f"% {note}" for note in _notes(answer))] if _notes(answer) else []
     return "\n\n".join(blocks) + "\n"
 
@@ -172,6 +188,11 @@ def _tex(cell: str) -> str:
 
 def _tex_lines(paragraph: str) -> str:
     return "\n".join(line if line.startswith("\\[") else _tex(line) for line in paragraph.split("\n"))
+
+
+def _latex_facts(facts: Facts) -> str:
+    items = (rf"\item[{_tex(label)}] {_tex(words)}" for label, words in facts.lines)
+    return "\n".join([*([_tex(facts.head)] if facts.head else []), r"\begin{description}", *items, r"\end{description}"])
 
 
 def _latex_table(table: Table) -> str:
