@@ -125,11 +125,11 @@ def _load_device(path: str) -> Device:
     return _validated(Path(path), Device)
 
 
-def load_devices(text: str) -> tuple[int, Device]:
-    """Read `h100-sxm` or `8xh100-sxm`: how many, and which."""
+def load_devices(text: str) -> tuple[int | None, Device]:
+    """Read `h100-sxm` or `8xh100-sxm`: how many (None if it is not said), and which."""
     match = re.fullmatch(r"([0-9]{1,6})x(.+)", text)
     if match is None:
-        return 1, load_device(text)
+        return None, load_device(text)
     if int(match[1]) < 1:
         raise UnknownName(f"{text!r}: the count must be at least 1")
     return int(match[1]), load_device(match[2])
@@ -200,12 +200,20 @@ def read_text(file: Path) -> str:
 
 def read_yaml(file: Path) -> Document:
     """Read one YAML document strictly."""
-    document = Document(file, None)
+    return _read(Document(file, None), read_text(file))
+
+
+def read_value(text: str, what: str = "value") -> Any:
+    """Read one value as strictly as a spec: `[4 local, global]`, `{local: 13}`, `"128K"`. `what` stands for the file in errors."""
+    return _read(Document(Path(what), None), text).data
+
+
+def _read(document: Document, text: str) -> Document:
     try:
-        document.data = _Builder(document).build(yaml.parse(read_text(file), Loader=_Loader))
+        document.data = _Builder(document).build(yaml.parse(text, Loader=_Loader))
     except yaml.YAMLError as error:
         mark: Any = getattr(error, "problem_mark", None)
-        where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark is not None else f"{file}"
+        where = f"{document.file}:{mark.line + 1}:{mark.column + 1}" if mark is not None else f"{document.file}"
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read"
         raise SpecError(f"{where}: not valid YAML: {problem}") from None
     return document

@@ -15,7 +15,7 @@ from kvcalc.errors import ScenarioError, did_you_mean
 from kvcalc.formats import FORMATS, Format, get_format
 from kvcalc.kind import Row, Stream, Uneven, Weight, Work
 from kvcalc.scenario import NATIVE, Scenario
-from kvcalc.slots import Law, read_between, written_between
+from kvcalc.slots import EVERY, Law, mean_read, mean_written, read_between, written_between
 from kvcalc.spec import MATRIX_USES, Block, ModelSpec
 from kvcalc.units import round_half_up
 
@@ -213,7 +213,7 @@ def _weight_entry(model: ModelSpec, scenario: Scenario, block: Block, weight: We
     one = stored.bytes(rows, columns, f"{block.label}.{weight.name}")
     copies = block.layers * weight.copies
     parameters = 0 if weight.use == "table" or weight.buffer else copies * rows * columns
-    tokens = scenario.batch * _tokens_run(scenario, block, weight, span)
+    tokens = scenario.batch * _tokens_run(scenario, block, weight, span)  # in the mean, where blocks close at different steps
     held_only = block.held_only or tokens == 0
     return Entry(
         piece=weight.piece,
@@ -222,20 +222,22 @@ def _weight_entry(model: ModelSpec, scenario: Scenario, block: Block, weight: We
         name=weight.name,
         layers=block.layers,
         format=stored.name,
-        math=_weight_math(model, scenario, weight, stored),
+        math=weight_math(model, scenario, weight, stored),
         parameters=parameters,
         active_parameters=0 if parameters == 0 or block.held_only else block.layers * active_elements(weight),
         weight_bytes=copies * one,
-        read_bytes=0 if held_only else _weight_read(block, weight, one, stored, tokens),
-        flops=0 if held_only or weight.use not in PRODUCT_USES else 2 * tokens * block.layers * active_elements(weight),
+        read_bytes=0 if held_only else _weight_read(block, weight, one, stored, tokens, scenario.batch * (span[1] - span[0])),
+        flops=0 if held_only or weight.use not in PRODUCT_USES else whole(2 * tokens * block.layers * active_elements(weight)),
         split=weight.split,
         uneven=weight.uneven,
         experts=weight.experts,
     )
 
 
-def _tokens_run(scenario: Scenario, block: Block, weight: Weight, span: Span) -> int:
+def _tokens_run(scenario: Scenario, block: Block, weight: Weight, span: Span) -> int | Fraction:
     """Times that one sequence's pass applies the tensor: tokens, or closed blocks where it runs once per block."""
+    if scenario.steady and weight.runs != EVERY:
+        return (span[1] - span[0]) * mean_written(weight.runs, span[1])
     last = weight.last if weight.last is not None else None if weight.every_token else block.replay
     return written_between(weight.runs, _start(scenario, span, last), span[1])
 
@@ -248,13 +250,15 @@ def active_elements(weight: Weight) -> int:
     return (weight.copies if weight.chosen is None else weight.chosen) * rows * columns
 
 
-def _weight_read(block: Block, weight: Weight, one: int, stored: Format, tokens: int) -> int:
+def _weight_read(block: Block, weight: Weight, one: int, stored: Format, tokens: int | Fraction, step: int) -> int:
+    """Bytes read of a tensor that is applied `tokens` times in a step of `step` tokens."""
     if weight.use in ("lookup", "table"):
-        rows = min((weight.chosen or 1) * tokens, weight.shape[0])
+        rows = min((weight.chosen or 1) * whole(tokens), weight.shape[0])
         return block.layers * rows * stored.bytes(1, weight.shape[1], weight.name)
     if weight.chosen is None:
-        return block.layers * weight.copies * one
-    return round_half_up(block.layers * one * expected_distinct(weight.copies, weight.chosen, tokens))
+        every = block.layers * weight.copies * one
+        return every if isinstance(tokens, int) else whole(every * (1 - (1 - tokens / step) ** step))
+    return round_half_up(block.layers * one * expected_distinct(weight.copies, weight.chosen, whole(tokens)))
 
 
 def expected_distinct(experts: int, chosen: int, tokens: int) -> Fraction:
@@ -266,7 +270,8 @@ def expected_distinct(experts: int, chosen: int, tokens: int) -> Fraction:
     return experts * (1 - (1 - Fraction(chosen, experts)) ** tokens)
 
 
-def _weight_math(model: ModelSpec, scenario: Scenario, weight: Weight, stored: Format) -> str:
+def weight_math(model: ModelSpec, scenario: Scenario, weight: Weight, stored: Format) -> str:
+    """The arithmetic of a tensor's products; empty for what has none."""
     if weight.use not in PRODUCT_USES:
         return ""
     if scenario.math != NATIVE:
@@ -277,6 +282,11 @@ def _weight_math(model: ModelSpec, scenario: Scenario, weight: Weight, stored: F
 
 
 # -- state --------------------------------------------------------------------------------------------------------------------------
+
+
+def whole(amount: int | Fraction) -> int:
+    """A mean to the nearest whole number; exact amounts as they are."""
+    return amount if isinstance(amount, int) else round_half_up(amount)
 
 
 def row_format(model: ModelSpec, scenario: Scenario, row: Row) -> Format:
@@ -291,12 +301,18 @@ def _row_entry(model: ModelSpec, scenario: Scenario, block: Block, row: Row, spa
     slot = stored.bytes(1, row.elements, f"{block.label}.{row.name}")
     copies = block.layers * scenario.batch
     held = row.held.count(t)
+    read: int | Fraction
+    written: int | Fraction
     if block.held_only:
         read = written = 0
+    elif scenario.steady:
+        read, written = mean_read(row.read, t), (t - start) * mean_written(row.held, t)
     elif scenario.phase == "decode":
         read, written = row.read.count(t), written_between(row.held, start, t)
+    elif start:
+        read, written = min(held, read_between(row.read, start, t)), min(held, written_between(row.held, start, t))
     else:
-        read, written = held, min(held, written_between(row.held, start, t)) if start else held
+        read = written = held
     return Entry(
         piece=row.piece,
         group=block.label,
@@ -308,8 +324,8 @@ def _row_entry(model: ModelSpec, scenario: Scenario, block: Block, row: Row, spa
         elements=row.elements if row.owned else 0,
         slots=held if row.owned else 0,
         state_bytes=copies * held * slot if row.owned else 0,
-        read_bytes=copies * read * slot,
-        written_bytes=copies * written * slot if row.owned else 0,
+        read_bytes=whole(copies * read * slot),
+        written_bytes=whole(copies * written * slot) if row.owned else 0,
         split=row.split,
     )
 
@@ -356,8 +372,12 @@ def growth(model: ModelSpec, scenario: Scenario) -> Fraction:
 def _work_entry(model: ModelSpec, scenario: Scenario, block: Block, work: Work, span: Span) -> Entry:
     expanded = scenario.phase == "prefill" and work.prefill_flops is not None
     per_slot = work.prefill_flops if expanded and work.prefill_flops is not None else work.flops
-    slots = read_between(work.read, _start(scenario, span, block.replay), span[1])
-    flops = per_slot * slots * block.layers * scenario.batch
+    slots = (
+        (span[1] - span[0]) * mean_read(work.read, span[1])
+        if scenario.steady
+        else read_between(work.read, _start(scenario, span, block.replay), span[1])
+    )
+    flops = whole(per_slot * slots * block.layers * scenario.batch)
     math = CORE_MATH
     if work.operand is not None:
         math = next(row_format(model, scenario, row).math for row in block.rows if row.name == work.operand)

@@ -1,25 +1,40 @@
 """More than one device: which part of a ledger stands on the fullest device of each stage, and what the devices must send each other.
 
 Tensor parallelism cuts what has heads or a width (`split`) into tp parts; what has fewer parts is repeated (KV heads), what has one is
-copied (MLA latents, index keys, norms, routers). Pipeline stages are runs of layers, chosen so that the fullest holds least. Attention
-data parallelism gives each replica its part of the batch; experts are dealt out over ep devices, or cut like the rest.
+copied (MLA latents, index keys, norms, routers). What is copied is held and read by every device; its products may be shared out by
+tokens (sequence parallel), so that their FLOPs are cut too. Pipeline stages are runs of layers, chosen so that the fullest holds least.
+Attention data parallelism gives each replica its part of the batch; experts are dealt out over ep devices, or cut like the rest.
 Source of the rules: Shoeybi et al. 2019, arXiv:1909.08053 (tensor parallel); vLLM 0.33.0 (KV heads repeated, MLA and indexer copied).
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
+from typing import Any
 
 from kvcalc.errors import PlanError
 from kvcalc.formats import FORMATS
 from kvcalc.kind import Weight
-from kvcalc.ledger import ACTIVATION_FORMAT, PER_PASS, Entry, Ledger, added, blocks_of, expected_distinct, of_blocks
+from kvcalc.ledger import (
+    ACTIVATION_FORMAT,
+    PER_PASS,
+    Entry,
+    Ledger,
+    added,
+    blocks_of,
+    expected_distinct,
+    of_blocks,
+    weight_format,
+    weight_math,
+)
 from kvcalc.scenario import Scenario
 from kvcalc.spec import Block, ModelSpec
 
 MAX_DEVICES = 65_536
 CUT = ("elements", "parameters", "active_parameters", "weight_bytes", "state_bytes", *PER_PASS)
+NARROW, NARROW_MATH = "fp8", ("fp8", "fp4", "int8")
+"""Tokens go to experts that compute in these as one byte an element (DeepEP, https://github.com/deepseek-ai/DeepEP)."""
 LISTED = 64
 """Sizes up to this are tried when an error says which divide."""
 
@@ -49,7 +64,8 @@ class Plan:
                 n for n in range(1, self.tp * self.dp + 1) if not (self.tp * self.dp) % n and not (self.tp % n and n % self.tp)
             ]
             raise PlanError(
-                f"ep={self.ep} does not divide the {self.tp * self.dp} devices of a stage (tp={self.tp} x dp={self.dp})",
+                f"ep={self.ep} does not go with the {self.tp * self.dp} devices of a stage (tp={self.tp} x dp={self.dp}): "
+                "it divides them, and either it divides tp or tp divides it",
                 "sizes that do: " + ", ".join(map(str, fitting)),
             )
 
@@ -99,15 +115,19 @@ class Stage:
         return self.ledger.totals.weight_bytes + self.ledger.totals.state_bytes
 
 
-def shard(model: ModelSpec, scenario: Scenario, plan: Plan) -> tuple[Stage, ...]:
-    """The fullest device of each stage.
+Runs = tuple[tuple[int, ...], ...]
+"""The layers of each stage."""
+
+
+def shard(model: ModelSpec, scenario: Scenario, plan: Plan, runs: Runs | None = None) -> tuple[Stage, ...]:
+    """The fullest device of each stage. `runs` are the layers of each; None: those whose fullest device holds least.
 
     Raises:
         PlanError: the model's heads, widths, layers or experts do not divide so; it says which sizes do.
     """
-    _refuse(model, plan)
+    refuse(model, plan)
     blocks = blocks_of(model, scenario)
-    runs = stages(model, scenario, plan, blocks)
+    runs = stages(model, scenario, plan, blocks) if runs is None else runs
     out = []
     for number, layers in enumerate(runs):
         own = tuple(_blocks_of_stage(model, blocks, layers, first=number == 0, last=number == len(runs) - 1))
@@ -132,13 +152,16 @@ def share(split: int, uneven: str, tp: int) -> Fraction | None:
     return None
 
 
-def _refuse(model: ModelSpec, plan: Plan) -> None:
+def refuse(model: ModelSpec, plan: Plan) -> None:
+    """Raises PlanError for a plan that a model's heads, widths, layers or experts do not allow; it says which sizes do."""
     if plan.ep > 1 and not any(weight.experts for block in model.blocks for weight in block.weights):
         raise PlanError(f"ep={plan.ep}: {model.id} has no experts to deal out", "leave out --ep")
     for block in model.blocks:
         for weight in block.weights:
             if weight.experts and plan.ep > weight.experts:
-                raise PlanError(f"ep={plan.ep} is more than the {weight.experts:,} experts of {model.id}")
+                raise PlanError(
+                    f"ep={plan.ep} is more than the {weight.experts:,} experts of {model.id}", f"at most --ep {weight.experts}"
+                )
             if share(weight.split, weight.uneven, _cut_of(plan, weight.experts)) is None:
                 fitting = [n for n in range(1, LISTED + 1) if _divides(model, n, plan.ep)]
                 raise PlanError(
@@ -146,7 +169,9 @@ def _refuse(model: ModelSpec, plan: Plan) -> None:
                     f"tp that divides everything: {', '.join(map(str, fitting))}",
                 )
     if plan.pp > model.num_hidden_layers:
-        raise PlanError(f"pp={plan.pp} is more than the {model.num_hidden_layers} layers of {model.id}")
+        raise PlanError(
+            f"pp={plan.pp} is more than the {model.num_hidden_layers} layers of {model.id}", f"at most --pp {model.num_hidden_layers}"
+        )
 
 
 def _cut_of(plan: Plan, experts: int) -> int:
@@ -161,77 +186,120 @@ def _divides(model: ModelSpec, tp: int, ep: int) -> bool:
 
 def _on_one_device(model: ModelSpec, scenario: Scenario, plan: Plan, blocks: tuple[Block, ...]) -> Ledger:
     """Each replica runs its part of the batch, rounded up; joined experts see the tokens of all their replicas."""
-    replica = _with_batch(scenario, ceil(Fraction(scenario.batch, plan.dp)))
+    replica = replace(scenario, batch=ceil(Fraction(scenario.batch, plan.dp)))
     own = of_blocks(model, replica, blocks)
     if plan == Plan():
         return own
-    joined = of_blocks(model, _with_batch(replica, replica.batch * plan.expert_replicas_joined), blocks)
+    met = min(replica.batch * plan.expert_replicas_joined, scenario.batch)
+    joined = of_blocks(model, replace(replica, batch=met), blocks)
     passes = tuple(
-        tuple(_part(met if entry.experts else entry, plan) for entry, met in zip(alone, together, strict=True))
+        tuple(_part(other if entry.experts else entry, plan) for entry, other in zip(alone, together, strict=True))
         for alone, together in zip(own.passes, joined.passes, strict=True)
     )
     return Ledger(model, replica, added(passes), (), passes)
-
-
-def _with_batch(scenario: Scenario, batch: int) -> Scenario:
-    values = {name: getattr(scenario, name) for name in scenario.__slots__}
-    return Scenario(**(values | {"batch": batch}))
 
 
 def _part(entry: Entry, plan: Plan) -> Entry:
     part = share(entry.split, entry.uneven, _cut_of(plan, entry.experts)) or Fraction(1)
     if entry.experts:
         part *= Fraction(ceil(Fraction(entry.experts, plan.ep)), entry.experts)
-    if part == 1:
+    if part < 1:
+        return _cut(entry, CUT, part)
+    if plan.tp == 1:
         return entry
-    return entry._replace(**{name: ceil(getattr(entry, name) * part) for name in CUT})
+    return _cut(entry, ("flops", "attention_flops") if entry.role or entry.weight_bytes else PER_PASS, Fraction(1, plan.tp))
+
+
+def _cut(entry: Entry, names: tuple[str, ...], part: Fraction) -> Entry:
+    smaller: dict[str, Any] = {name: ceil(getattr(entry, name) * part) for name in names}
+    return entry._replace(**smaller)
 
 
 # -- pipeline -----------------------------------------------------------------------------------------------------------------------
 
 
-def stages(model: ModelSpec, scenario: Scenario, plan: Plan, blocks: tuple[Block, ...]) -> list[tuple[int, ...]]:
-    """The layers of each stage: runs of layers whose fullest device holds the least."""
-    every = tuple(range(model.num_hidden_layers))
+def stages(model: ModelSpec, scenario: Scenario, plan: Plan, blocks: tuple[Block, ...]) -> Runs:
+    """The layers of each stage: runs of layers whose fullest device holds the least, found by exact search.
+
+    A run never holds less than a part of it, so that filling runs in order under a limit takes the fewest, and the least limit that
+    takes no more than pp is the answer.
+    """
     if plan.pp == 1:
-        return [every]
-    sizes = [0] * len(every)
-    for block in blocks:
-        if block.places:
-            one = _on_one_device(model, scenario, plan, (block._replace(layers=1, places=block.places[:1]),)).totals
-            for place in block.places:
-                sizes[place] += one.weight_bytes + one.state_bytes
-    ends = [
-        _on_one_device(model, scenario, plan, tuple(_outside(blocks, first=first, last=not first))).totals
-        for first in (True, False)
-    ]
-    sizes[0] += ends[0].weight_bytes + ends[0].state_bytes
-    sizes[-1] += ends[1].weight_bytes + ends[1].state_bytes
-    low, high = max(sizes), sum(sizes)
+        return (tuple(range(model.num_hidden_layers)),)
+    layers = _held_by_layer(model, scenario, plan, blocks)
+    low, high = max(layer.alone for layer in layers), _held(layers)
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if len(_packed(sizes, middle, plan.pp)) <= plan.pp else (middle + 1, high)
-    return _packed(sizes, low, plan.pp)
+        low, high = (low, middle) if len(_packed(layers, middle, plan.pp)) <= plan.pp else (middle + 1, high)
+    return tuple(tuple(run) for run in _packed(layers, low, plan.pp))
 
 
-def _packed(sizes: list[int], most: int, wanted: int) -> list[tuple[int, ...]]:
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """Bytes of one layer on one device; and of the rows that it reads in earlier layers, by layer and name."""
+
+    own: int
+    borrowed: dict[tuple[int, str], int]
+
+    @property
+    def alone(self) -> int:
+        return self.own + sum(self.borrowed.values())
+
+
+def _held_by_layer(model: ModelSpec, scenario: Scenario, plan: Plan, blocks: tuple[Block, ...]) -> list[_Layer]:
+    own = [0] * model.num_hidden_layers
+    borrowed: list[dict[tuple[int, str], int]] = [{} for _ in own]
+
+    def held(*some: Block) -> int:
+        sums = _on_one_device(model, scenario, plan, some).totals
+        return sums.weight_bytes + sums.state_bytes
+
+    for block in blocks:
+        if not block.places:
+            continue
+        one = block._replace(layers=1, places=block.places[:1])
+        size = held(one)
+        copies = {
+            (block.reuses, row.name): held(one._replace(rows=(row._replace(owned=True),), weights=(), work=(), streams=()))
+            for row in block.rows
+            if block.reuses is not None and not row.owned
+        }
+        for place in block.places:
+            own[place] += size
+            borrowed[place].update(copies)
+    own[0] += held(*_outside(blocks, first=True, last=False))
+    own[-1] += held(*_outside(blocks, first=False, last=True))
+    return [_Layer(size, copies) for size, copies in zip(own, borrowed, strict=True)]
+
+
+def _held(layers: list[_Layer], start: int = 0) -> int:
+    """Bytes of a run of layers that begins at layer `start`: rows of an earlier run are held once more, but only once."""
+    copies = {key: size for layer in layers for key, size in layer.borrowed.items() if key[0] < start}
+    return sum(layer.own for layer in layers) + sum(copies.values())
+
+
+def _packed(layers: list[_Layer], most: int, wanted: int) -> list[list[int]]:
     """Runs of at most `most` bytes, filled in order; while more stages are wanted than layers would be left, a run ends early."""
     runs: list[list[int]] = [[]]
-    held = 0
-    for place, size in enumerate(sizes):
-        left, missing = len(sizes) - place, wanted - len(runs)
-        if runs[-1] and (held + size > most or left <= missing):
+    held, seen = 0, set[tuple[int, str]]()
+    for place, layer in enumerate(layers):
+        new = {key: size for key, size in layer.borrowed.items() if runs[-1] and key[0] < runs[-1][0] and key not in seen}
+        left, missing = len(layers) - place, wanted - len(runs)
+        if runs[-1] and (held + layer.own + sum(new.values()) > most or left <= missing):
             runs.append([])
-            held = 0
+            held, seen = 0, set()
+        if not runs[-1]:
+            new = {key: size for key, size in layer.borrowed.items() if key[0] < place}
         runs[-1].append(place)
-        held += size
-    return [tuple(run) for run in runs]
+        held += layer.own + sum(new.values())
+        seen.update(new)
+    return runs
 
 
 def _blocks_of_stage(
     model: ModelSpec, blocks: tuple[Block, ...], layers: tuple[int, ...], *, first: bool, last: bool
 ) -> Iterator[Block]:
-    inside = set(layers)
+    inside, copied = set(layers), set[tuple[int, str]]()
     for block in blocks:
         places = tuple(place for place in block.places if place in inside)
         if not places:
@@ -240,13 +308,17 @@ def _blocks_of_stage(
         if block.reuses is None or block.reuses in inside:
             yield here
         else:
-            yield from _with_borrowed_rows(here)
+            yield from _with_borrowed_rows(here, block.reuses, copied)
     yield from _outside(blocks, first=first, last=last)
 
 
-def _with_borrowed_rows(block: Block) -> Iterator[Block]:
+def _with_borrowed_rows(block: Block, owner: int, copied: set[tuple[int, str]]) -> Iterator[Block]:
     """Layers that read the rows of a layer in an earlier stage: one copy of these rows stands in their stage too."""
-    kept = tuple(row._replace(owned=True) for row in block.rows)
+    kept = tuple(row._replace(owned=row.owned or (owner, row.name) not in copied) for row in block.rows)
+    copied.update((owner, row.name) for row in block.rows if not row.owned)
+    if kept == block.rows:
+        yield block
+        return
     yield block._replace(layers=1, places=block.places[:1], rows=kept)
     if block.layers > 1:
         yield block._replace(layers=block.layers - 1, places=block.places[1:])
@@ -281,38 +353,37 @@ def _at_one_end(weights: Iterable[Weight], *, first: bool) -> Iterator[Weight]:
 def _collectives(
     model: ModelSpec, scenario: Scenario, plan: Plan, blocks: tuple[Block, ...], *, last: bool
 ) -> Iterator[Collective]:
-    """Bytes that one device sends in one step, in 16-bit activations.
+    """Bytes that one device sends in one step: 16-bit activations; to experts in the arithmetic that these compute in.
 
     All-reduce of n bytes over p devices: 2 (p - 1)/p n in a ring (Patarasuk and Yuan 2009). Dispatch to experts and the way back:
-    tokens/tp x distinct devices among the k chosen x (p - 1)/p x hidden_size each.
+    tokens/tp x distinct devices among the k chosen x (p - 1)/p x hidden_size each. Logits stay where they are: devices compare their best.
     """
-    per_element = FORMATS[ACTIVATION_FORMAT].bytes(1, 1)
+    wide = FORMATS[ACTIVATION_FORMAT].bytes(1, 1)
     sequences = ceil(Fraction(scenario.batch, plan.dp))
     dealt = plan.ep > plan.tp
     reduced, sent = 0, Fraction(0)
     for block in blocks:
-        stream = sequences * _tokens(scenario, block) * model.hidden_size * per_element
-        chosen = max((w.chosen * w.experts // w.copies for w in block.weights if w.experts and w.chosen), default=0)
-        if dealt and chosen:
-            sent += block.layers * stream * expected_distinct(plan.ep, 1, chosen)
+        elements = sequences * _tokens(scenario, block) * model.hidden_size
+        experts = [weight for weight in block.weights if weight.experts and weight.chosen]
+        if dealt and experts:
+            chosen = max((w.chosen or 0) * w.experts // w.copies for w in experts)
+            math = weight_math(model, scenario, experts[0], weight_format(model, scenario, experts[0]))
+            narrow = FORMATS[NARROW].bytes(1, 1) if math in NARROW_MATH else wide
+            sent += block.layers * elements * (narrow + wide) * expected_distinct(plan.ep, 1, chosen)
         elif block.part in ("attention", "feedforward") or (block.part == "embedding" and 0 in _places(blocks)):
-            reduced += block.layers * stream
+            reduced += block.layers * elements * wide
     if plan.tp > 1:
         yield Collective("all-reduce", plan.tp, ceil(Fraction(2 * (plan.tp - 1) * reduced, plan.tp)))
-    if plan.tp > 1 and last:
-        heads = sequences * (1 + scenario.draft_tokens)
-        logits = heads * model.embedding.vocab_size * per_element
-        yield Collective("all-gather of logits", plan.tp, ceil(Fraction((plan.tp - 1) * logits, plan.tp)))
     if sent:
-        yield Collective("all-to-all to experts and back", plan.ep, ceil(2 * sent * Fraction(plan.ep - 1, plan.ep * plan.tp)))
+        yield Collective("all-to-all to experts and back", plan.ep, ceil(sent * Fraction(plan.ep - 1, plan.ep * plan.tp)))
     if not last:
-        stream = sequences * _tokens(scenario, None) * model.hidden_size * per_element
+        stream = sequences * _tokens(scenario, None) * model.hidden_size * wide
         yield Collective("hand-over to the next stage", 2, ceil(Fraction(stream * model.residual.streams_kept, plan.tp)))
 
 
 def _tokens(scenario: Scenario, block: Block | None) -> int:
     """Tokens of one sequence that run a block in the whole step."""
-    new = scenario.spans[-1][1] - scenario.spans[0][0]
+    new = scenario.tokens_per_sequence
     replay = block.replay if block is not None and scenario.phase == "prefill" else None
     return new if replay is None else min(new, replay)
 
@@ -324,21 +395,30 @@ def _places(blocks: Iterable[Block]) -> set[int]:
 # -- a plan where none is asked -----------------------------------------------------------------------------------------------------
 
 
+def plans(model: ModelSpec, count: int, per_node: int | None = None) -> Iterator[Plan]:
+    """Plans of exactly `count` devices: tensor parallel as far as a node and the heads go, pipeline stages for the rest; then, where
+    there are experts, replicas of the attention with all experts dealt out."""
+    widths = [tp for tp in range(min(count, per_node or count), 0, -1) if count % tp == 0 and _divides(model, tp, 1)]
+    yield from (Plan(tp=tp, pp=count // tp) for tp in widths if count // tp <= model.num_hidden_layers)
+    experts = [weight.experts for block in model.blocks for weight in block.weights if weight.experts]
+    if count > 1 and experts and count <= min(experts):
+        yield from (Plan(tp=tp, dp=count // tp, ep=count) for tp in reversed(widths) if tp < count)
+
+
 def usual(model: ModelSpec, count: int, per_node: int | None = None) -> Plan:
-    """The plan taken where none is given: as much tensor parallelism as the model and a node allow, pipeline stages for the rest.
+    """The plan taken where none is given and nothing is said of memory: the first of `plans`.
 
     Raises:
         PlanError: no such plan uses exactly `count` devices.
     """
-    for tp in range(min(count, per_node or count), 0, -1):
-        if count % tp == 0 and count // tp <= model.num_hidden_layers and _divides(model, tp, 1):
-            return Plan(tp=tp, pp=count // tp)
+    for plan in plans(model, count, per_node):
+        return plan
     raise PlanError(f"{model.id} does not divide over {count:,} devices by layers and heads", "give --tp, --pp, --ep, --dp")
 
 
-def asked(count: int, tp: int | None, pp: int | None, ep: int | None, dp: int | None) -> tuple[int, Plan | None]:
-    """Devices and plan from what was asked: no plan where nothing was said; the plan's own devices where only one was named."""
-    if tp is None and pp is None and ep is None and dp is None:
-        return count, None
-    plan = Plan(tp or 1, pp or 1, ep or 1, dp or 1)
-    return (plan.devices if count == 1 else count), plan
+def asked(count: int | None, tp: int | None, pp: int | None, ep: int | None, dp: int | None) -> tuple[int, Plan | None]:
+    """Devices and plan from what was asked: no plan where nothing was said; the plan's own devices where no count was named."""
+    if (tp, pp, ep, dp) == (None,) * 4:
+        return 1 if count is None else count, None
+    plan = Plan(*(1 if size is None else size for size in (tp, pp, ep, dp)))
+    return (plan.devices if count is None else count), plan

@@ -29,6 +29,8 @@ class Scenario:
         chunk: prefill: the prompt runs in pieces of so many tokens, each reading the weights anew [tokens]; None: in one.
         allocator: who sets the state aside: ideal, or an engine with its settings (see kvcalc.allocator).
         math: arithmetic of the products with weights (bf16: weights are stored narrow and computed in 16 bits); native: the format's own.
+        steady: decode: the sequences of a batch stand at different places, so that what a step reads is the mean over the period of what
+            comes in blocks (a compressor that closes every 128 tokens); False: all stand at `context`.
         draft_tokens: decode: drafted tokens that the step verifies beside its own (speculative decoding) [tokens].
     """
 
@@ -43,6 +45,7 @@ class Scenario:
     chunk: int | None = None
     draft_tokens: int = 0
     math: str = NATIVE
+    steady: bool = False
 
     def __post_init__(self) -> None:
         if self.phase not in ("decode", "prefill"):
@@ -55,6 +58,8 @@ class Scenario:
             raise ScenarioError("cached tokens and chunks belong to a prefill", "add --phase prefill")
         if self.phase == "prefill" and self.draft_tokens:
             raise ScenarioError("draft tokens belong to a decode", "leave out --phase prefill")
+        if self.phase == "prefill" and self.steady:
+            raise ScenarioError("a mean over many steps belongs to a decode")
         if not 0 <= self.cached < self.context:
             raise ScenarioError(f"{self.cached:,} cached tokens leave nothing to prefill of a prompt of {self.context:,}")
         if self.chunk is not None and self.chunk < 1:
@@ -86,7 +91,12 @@ class Scenario:
     @property
     def tokens(self) -> int:
         """Tokens that the step runs, for all sequences: prompt tokens that were not cached, or one (and the drafted) per sequence."""
-        return self.batch * (self.spans[-1][1] - self.spans[0][0])
+        return self.batch * self.tokens_per_sequence
+
+    @property
+    def tokens_per_sequence(self) -> int:
+        """Tokens that the step runs for one sequence."""
+        return 1 + self.draft_tokens if self.phase == "decode" else self.context - self.cached
 
     @property
     def line(self) -> str:
@@ -103,4 +113,5 @@ class Scenario:
         parts += [f"reserved by {self.allocator}"] if self.allocator != "ideal" else []
         parts += [f"computed in {self.math}"] if self.math != NATIVE else []
         parts += [f"{self.draft_tokens} drafted"] if self.draft_tokens else []
+        parts += ["mean step"] if self.steady else []
         return " · ".join(parts + [f"with {piece}" for piece in self.include])

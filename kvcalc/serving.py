@@ -14,7 +14,7 @@ from kvcalc.ledger import ledger, of_blocks
 from kvcalc.parallel import Plan
 from kvcalc.roofline import Bound, bound, in_turn, step_bound
 from kvcalc.scenario import Scenario
-from kvcalc.solve import fits, largest, largest_batch
+from kvcalc.solve import Beside, fits, largest, largest_batch, nothing
 from kvcalc.spec import ModelSpec
 from kvcalc.units import MAX_BATCH
 
@@ -44,6 +44,38 @@ class Speculation:
             raise ScenarioError(f"acceptance {self.acceptance:g} must be between 0 and 1")
         if self.draft_tokens < 1:
             raise ScenarioError(f"draft tokens {self.draft_tokens} must be at least 1")
+
+    def held(self, model: ModelSpec, scenario: Scenario) -> Scenario:
+        """The scenario with the draft layers of the model itself counted as held, where they guess."""
+        if self.free or self.draft is not None:
+            return scenario
+        if model.draft is None:
+            raise ScenarioError(
+                f"{model.id} carries no draft layers",
+                "name a drafting model with --draft, or --draft none for guesses that cost nothing",
+            )
+        return replace(scenario, include=tuple(dict.fromkeys((*scenario.include, "draft"))))
+
+    def beside(self, devices: int) -> Beside:
+        """Bytes of another model that guesses, with its state, evenly over the devices."""
+        draft = self.draft
+        if draft is None:
+            return nothing
+
+        def held(scenario: Scenario) -> int:
+            sums = ledger(draft, replace(scenario, include=(), draft_tokens=0)).totals
+            return -(-(sums.weight_bytes + sums.state_bytes) // devices)
+
+        return held
+
+    def check(self, model: ModelSpec) -> None:
+        """Raises ScenarioError where the drafting model speaks other tokens."""
+        if self.draft is not None and self.draft.embedding.vocab_size != model.embedding.vocab_size:
+            raise ScenarioError(
+                f"{self.draft.id} has a vocabulary of {self.draft.embedding.vocab_size:,}, {model.id} one of "
+                f"{model.embedding.vocab_size:,}: it cannot draft for it",
+                "take a model of the same family",
+            )
 
     @property
     def tokens_per_step(self) -> float:
@@ -84,9 +116,11 @@ def ttft(model: ModelSpec, scenario: Scenario, device: Device, plan: Plan) -> Bo
 
 def point(model: ModelSpec, scenario: Scenario, device: Device, plan: Plan, speculation: Speculation | None = None) -> Point:
     """Decode at the scenario's batch."""
+    beside = nothing if speculation is None else speculation.beside(plan.devices)
+    held = scenario if speculation is None else speculation.held(model, scenario)
     return Point(
         scenario.batch,
-        fits(model, scenario, device, plan) if device.usable_bytes is not None else None,
+        fits(model, held, device, plan, beside) if device.usable_bytes is not None else None,
         decode_bound(model, scenario, device, plan, speculation),
         1.0 if speculation is None else speculation.tokens_per_step,
         plan.devices,
@@ -111,11 +145,7 @@ def _drafting(model: ModelSpec, scenario: Scenario, device: Device, plan: Plan, 
     if speculation.draft is not None:
         guess = bound(ledger(speculation.draft, scenario).entries, device, plan.devices)
         return [guess] * speculation.draft_tokens
-    if model.draft is None:
-        raise ScenarioError(
-            f"{model.id} carries no draft layers",
-            "name a drafting model with --draft, or --draft none for guesses that cost nothing",
-        )
+    assert model.draft is not None  # held by Speculation.held
     layers = sum(group.size for group in model.draft.layers)
     own = [block._replace(held_only=False) for block in model.optional_blocks("draft")]
     head = [block for block in model.blocks if block.part == "embedding"]
@@ -149,7 +179,12 @@ def curve(
 
     Where the usable memory of a device is unknown, batches run to 2^10.
     """
-    most = largest_batch(model, scenario, device, plan) if device.usable_bytes is not None else UNKNOWN_MOST
+    beside: Beside = nothing
+    held = scenario
+    if speculation is not None:
+        speculation.check(model)
+        beside, held = speculation.beside(plan.devices), speculation.held(model, scenario)
+    most = largest_batch(model, held, device, plan, beside) if device.usable_bytes is not None else UNKNOWN_MOST
 
     def at(batch: int) -> Point:
         return point(model, replace(scenario, batch=batch), device, plan, speculation)
@@ -160,6 +195,7 @@ def curve(
         return Curve((at(1),), None, None, None)
     half = at(UNLIMITED).tokens_per_second / 2
     knee = 1 + (largest(lambda batch: at(batch).tokens_per_second < half, 1, UNLIMITED) or 0)
+    knee = next(b for b in range(max(knee - plan.dp + 1, 1), knee + 1) if at(b).tokens_per_second >= half or b == knee)
     within = None
     if target_seconds is not None:
         within = largest(lambda batch: at(batch).tpot_seconds <= target_seconds, 1, most)

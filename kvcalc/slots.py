@@ -10,6 +10,7 @@ Every law answers in exact integers, in closed form:
 """
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Protocol
 
 
@@ -250,6 +251,27 @@ def cycle(law: Law) -> tuple[int, int] | None:
     """(period, low) of a law whose count falls back: it is least where t mod period = low. None for a law that never falls."""
     found: tuple[int, int] | None = getattr(law, "cycle", None)
     return found
+
+
+def period(law: Law) -> int:
+    """Tokens after which what a law counts repeats itself, beside its growth: 128 for what is read where a block of 128 closes."""
+    inner: Law | None = getattr(law, "of", None)
+    if inner is not None:
+        return period(inner)
+    length: int = getattr(law, "m", 0) or (cycle(law) or (1, 0))[0]
+    return length
+
+
+def mean_read(law: Law, t: int) -> Fraction:
+    """Slots that a token reads in the mean over the last period."""
+    start = max(t - period(law), 0)
+    return Fraction(law.area(t) - law.area(start), max(t - start, 1))
+
+
+def mean_written(law: Law, t: int) -> Fraction:
+    """Slots that a token writes in the mean over the last period."""
+    start = max(t - period(law), 0)
+    return Fraction(law.written(t) - law.written(start), max(t - start, 1))
 
 
 def read_between(law: Law, start: int, end: int) -> int:

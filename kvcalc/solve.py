@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from math import lcm
 
-from kvcalc.errors import KvcalcError, ScenarioError
+from kvcalc.errors import KvcalcError, PlanError, ScenarioError
 from kvcalc.formats import FORMATS
 from kvcalc.hardware import Device
-from kvcalc.parallel import Plan, shard, usual
+from kvcalc.parallel import LISTED, Plan, plans, shard
 from kvcalc.scenario import NATIVE, Scenario
 from kvcalc.slots import cycle
 from kvcalc.spec import ModelSpec
@@ -20,6 +20,15 @@ WEIGHT_LADDER = ("q8_0", "fp8", "q6_k", "q5_k", "q4_k", "q4_0", "mxfp4", "q3_k",
 STATE_LADDER = ("q8_0", "fp8", "q4_0")
 """Formats that people store weights and KV in, from wide to narrow."""
 MOST_DEVICES = 4096
+
+
+Beside = Callable[[Scenario], int]
+"""Bytes that each device holds beside the model (a drafting model), by scenario."""
+
+
+def nothing(scenario: Scenario) -> int:
+    """Nothing stands beside the model."""
+    return 0
 
 
 def held_bytes(model: ModelSpec, scenario: Scenario, plan: Plan) -> int:
@@ -41,9 +50,9 @@ def capacity(device: Device) -> int:
     return device.usable_bytes
 
 
-def fits(model: ModelSpec, scenario: Scenario, device: Device, plan: Plan) -> bool:
-    """Whether the fullest device holds its part."""
-    return held_bytes(model, scenario, plan) <= capacity(device)
+def fits(model: ModelSpec, scenario: Scenario, device: Device, plan: Plan, beside: Beside = nothing) -> bool:
+    """Whether the fullest device holds its part, and what stands `beside` it."""
+    return held_bytes(model, scenario, plan) + beside(scenario) <= capacity(device)
 
 
 def largest(fitting: Callable[[int], bool], low: int, high: int) -> int | None:
@@ -56,9 +65,9 @@ def largest(fitting: Callable[[int], bool], low: int, high: int) -> int | None:
     return low
 
 
-def largest_batch(model: ModelSpec, scenario: Scenario, device: Device, plan: Plan) -> int | None:
+def largest_batch(model: ModelSpec, scenario: Scenario, device: Device, plan: Plan, beside: Beside = nothing) -> int | None:
     """The most sequences of the scenario's context that fit; None if not one does."""
-    return largest(lambda batch: fits(model, replace(scenario, batch=batch), device, plan), 1, MAX_BATCH)
+    return largest(lambda batch: fits(model, replace(scenario, batch=batch), device, plan, beside), 1, MAX_BATCH)
 
 
 def largest_context(model: ModelSpec, scenario: Scenario, device: Device, plan: Plan, most: int = MAX_TOKENS) -> int | None:
@@ -86,16 +95,29 @@ def largest_context(model: ModelSpec, scenario: Scenario, device: Device, plan: 
 
 
 def fewest_devices(model: ModelSpec, scenario: Scenario, device: Device, most: int = MOST_DEVICES) -> Plan | None:
-    """The usual plan of the fewest devices that hold the model and its state; None beyond `most`."""
-    alone = held_bytes(model, scenario, Plan())
-    for count in range(max(-(-alone // capacity(device)), 1), most + 1):
-        try:
-            plan = usual(model, count, device.max_per_node)
-        except KvcalcError:
-            continue
-        if fits(model, scenario, device, plan):
-            return plan
+    """The plan of the fewest devices that hold the model and its state, among all of `parallel.plans`; None beyond `most`."""
+    alone, room = held_bytes(model, scenario, Plan()), capacity(device)
+    node = device.max_per_node or most
+    farthest = min(most, max(node * model.num_hidden_layers, alone // room + 1))
+    if not any(_may_fit(model, scenario, device, node)):
+        return None
+    for count in range(max(-(-alone // room), 1), farthest + 1):
+        for plan in plans(model, count, device.max_per_node):
+            if fits(model, scenario, device, plan):
+                return plan
     return None
+
+
+def _may_fit(model: ModelSpec, scenario: Scenario, device: Device, node: int) -> Iterator[bool]:
+    """Whether the model fits where it is cut most: a stage for each layer, or all experts dealt out. Cut less, a device holds more."""
+    for tp in range(min(node, LISTED), 0, -1):
+        try:
+            yield fits(model, scenario, device, Plan(tp=tp, pp=model.num_hidden_layers))
+        except PlanError:
+            continue
+    experts = [weight.experts for block in model.blocks for weight in block.weights if weight.experts]
+    for plan in plans(model, min(experts), device.max_per_node) if experts else ():
+        yield fits(model, scenario, device, plan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +147,7 @@ def remedies(model: ModelSpec, scenario: Scenario, device: Device, plan: Plan) -
                 yield remedy
                 return
 
-    weights = [name for name in _narrower(WEIGHT_LADDER, scenario.weight_format) if not device.lacks(FORMATS[name].math)]
+    weights = [name for name in _narrower(WEIGHT_LADDER, scenario.weight_format) if _runs(device, name)]
     states = list(_narrower(STATE_LADDER, scenario.kv_format))
     yield from first(tried(f"weights in {name}", replace(scenario, weight_format=name)) for name in weights)
     yield from first(tried(f"state in {name}", replace(scenario, kv_format=name)) for name in states)
@@ -143,6 +165,11 @@ def remedies(model: ModelSpec, scenario: Scenario, device: Device, plan: Plan) -
         for weight in weights
         for state in states
     )
+
+
+def _runs(device: Device, name: str) -> bool:
+    """Whether weights in a format run on a device as they are, or are unpacked as ggml's are."""
+    return FORMATS[name].packed or not device.lacks(FORMATS[name].math)
 
 
 def _narrower(names: Iterable[str], now: str) -> Iterator[str]:

@@ -92,6 +92,42 @@ def test_a_model_drafts_with_its_own_layers_or_says_that_it_has_none() -> None:
         point(LLAMA, Scenario(context=100), H100, Plan(), Speculation(3, 0.7))
 
 
+def test_what_drafts_takes_room() -> None:
+    """Llama-3.1-70B on two H100: of what the weights leave, the drafting model's weights and keys go too."""
+    model, scenario, plan = load_model("llama-3.1-70b"), Scenario(context=8192), Plan(tp=2)
+    drafted = Speculation(4, 0.8, LLAMA)
+    most = curve(model, scenario, H100, plan, drafted).largest_batch
+    free = 2 * (H100.usable_bytes or 0) - 2 * 70553706496 - 2 * 8030261248
+    assert most == free // (8192 * (327680 + 131072)) == 3
+    assert curve(model, scenario, H100, plan, Speculation(4, 0.8, free=True)).largest_batch == 11
+
+
+def test_a_draft_must_speak_the_same_tokens() -> None:
+    with pytest.raises(ScenarioError, match="a vocabulary of 151,936"):
+        curve(LLAMA, Scenario(context=100), H100, Plan(), Speculation(3, 0.5, load_model("qwen3-0.6b")))
+
+
+@pytest.mark.parametrize("name", ["deepseek-v3.2", "deepseek-v4-flash", "gemma-4-e2b", "llama-3.1-8b"])
+def test_the_last_token_of_a_cached_prompt_reads_what_a_decode_step_reads(name: str) -> None:
+    model = load_model(name)
+    cached, step = ledger(model, Scenario("prefill", 65601, cached=65600)), ledger(model, Scenario(context=65601))
+    read = [sum(entry.read_bytes for entry in book.entries if entry.role) for book in (cached, step)]
+    assert read[0] == read[1]
+
+
+def test_the_mean_step_is_the_mean_over_a_period() -> None:
+    """DeepSeek-V4 closes blocks of 4 and 128: the mean of 128 exact steps, the growth of what all tokens add in that time aside."""
+    model = load_model("deepseek-v4-flash")
+    steps = [ledger(model, Scenario(context=t)).totals for t in range(8192 - 127, 8193)]
+    mean = ledger(model, Scenario(context=8192, steady=True)).totals
+    assert mean.read_bytes == pytest.approx(sum(step.read_bytes for step in steps) / 128, rel=1e-5)
+    assert mean.written_bytes == pytest.approx(sum(step.written_bytes for step in steps) / 128, rel=1e-5)
+    assert mean.flops == pytest.approx(sum(step.flops for step in steps) / 128, rel=1e-3)
+    assert mean.read_bytes < 0.9999 * steps[-1].read_bytes
+    plain = load_model("llama-3.1-8b")
+    assert ledger(plain, Scenario(steady=True)).entries == ledger(plain, Scenario()).entries
+
+
 def test_knee_and_target_are_exact() -> None:
     target = 0.012
     found = curve(LLAMA, Scenario(context=4096), H100, Plan(), target_seconds=target)

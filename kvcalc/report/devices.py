@@ -1,6 +1,6 @@
 """The devices of the catalogue as a table, with filters; and the receipts of one device: every value, its source, what is missing."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -13,12 +13,13 @@ from kvcalc.units import GIB, bytes_text, decimal_scale, scaled, significant
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which devices are asked for. What a device does not publish never meets a condition."""
+    """Which devices are asked for. What a device does not carry never meets a condition."""
 
     device_class: str | None = None
     vendor: str | None = None
     least_memory: Fraction | None = None
     most_memory: Fraction | None = None
+    least_usable: Fraction | None = None
     least_bandwidth: Fraction | None = None
     arithmetic: Arithmetic | None = None
     most_price: Fraction | None = None
@@ -26,18 +27,29 @@ class Wanted:
 
     def meets(self, device: Device) -> bool:
         """Whether a device meets every condition."""
-        memory = device.memory_bytes
+        return all(met for _, met in self.conditions(device))
+
+    def conditions(self, device: Device) -> Iterator[tuple[str, bool]]:
+        """Each condition that was asked for, as on the command line, and whether a device meets it."""
+        memory, usable, price = device.memory_bytes, device.usable_bytes, device.usd_per_hour
         bandwidth = None if device.bandwidth is None else device.bandwidth_bytes_per_s
-        price = device.usd_per_hour
-        return (
-            (self.device_class is None or device.device_class == self.device_class)
-            and (self.vendor is None or device.vendor.lower() == self.vendor.lower())
-            and (self.least_memory is None or (memory is not None and memory >= self.least_memory))
-            and (self.most_memory is None or (memory is not None and memory <= self.most_memory))
-            and (self.least_bandwidth is None or (bandwidth is not None and bandwidth >= self.least_bandwidth))
-            and (self.arithmetic is None or device.support(self.arithmetic) == "native")
-            and (self.most_price is None or (price is not None and price <= self.most_price))
-        )
+        if self.device_class is not None:
+            yield f"--class {self.device_class}", device.device_class.lower() == self.device_class.lower()
+        if self.vendor is not None:
+            yield f"--vendor {self.vendor}", device.vendor.lower() == self.vendor.lower()
+        if self.least_memory is not None:
+            yield f"--min-memory {bytes_text(int(self.least_memory))}", memory is not None and memory >= self.least_memory
+        if self.most_memory is not None:
+            yield f"--max-memory {bytes_text(int(self.most_memory))}", memory is not None and memory <= self.most_memory
+        if self.least_usable is not None:
+            yield f"--min-usable {bytes_text(int(self.least_usable))}", usable is not None and usable >= self.least_usable
+        if self.least_bandwidth is not None:
+            asked = scaled(self.least_bandwidth, "B/s")
+            yield f"--min-bandwidth {asked}", bandwidth is not None and bandwidth >= self.least_bandwidth
+        if self.arithmetic is not None:
+            yield f"--has {self.arithmetic}", device.support(self.arithmetic) in ("native", "rate unpublished")
+        if self.most_price is not None:
+            yield f"--max-price {significant(self.most_price)}USD/h", price is not None and price <= self.most_price
 
 
 BATCHED = 2
@@ -52,7 +64,7 @@ SORTS: dict[str, tuple[str, bool]] = {
 """By what devices can be sorted: the key of a row, and whether the largest comes first. What is unknown comes last."""
 
 
-MORE = ("name", "vendor", "class", "usable_bytes", "link", "link_kind", "price_usd", "absent")
+MORE = ("name", "vendor", "class", "usable_bytes", "link", "link_kind", "price_date", "price_usd", "absent", "supported")
 """What programs get beside the columns."""
 
 
@@ -63,7 +75,7 @@ def devices(items: Sequence[Device], wanted: Wanted) -> Table:
         ScenarioError: a class or vendor that no device has; it lists those there are.
     """
     for what, asked, known in (
-        ("class", wanted.device_class, {device.device_class for device in items}),
+        ("class", wanted.device_class and wanted.device_class.lower(), {device.device_class.lower() for device in items}),
         ("vendor", wanted.vendor and wanted.vendor.lower(), {device.vendor.lower() for device in items}),
     ):
         if asked is not None and asked not in known:
@@ -82,11 +94,28 @@ def devices(items: Sequence[Device], wanted: Wanted) -> Table:
         Column("watts", "[W]", lambda value: f"{value:,.0f}"),
         Column("usd_per_hour", "[$/h]", significant),
     )
-    notes = (
+    notes = [
         f"{len(rows)} of {len(items)} devices; bf16 (or fp16) and fp8: dense FLOP/s with fp32 accumulation, T 10^12, P 10^15; "
-        "-: not published or not there; all values with their sources: kvcalc explain DEVICE",
-    )
-    return Table(columns, tuple(rows), notes=notes, more=MORE)
+        "-: not carried or not there; all values with their sources: kvcalc explain DEVICE"
+    ]
+    dates = sorted(str(row["price_date"]) for row in rows if row["price_date"] is not None)
+    if dates:
+        notes.append(f"prices per hour: on demand, read from {dates[0]} to {dates[-1]}; they fall and rise")
+    if not rows:
+        notes.append(_unmet(items, wanted))
+    return Table(columns, tuple(rows), notes=tuple(notes), more=MORE)
+
+
+def _unmet(items: Sequence[Device], wanted: Wanted) -> str:
+    """Which condition no device meets, or, where each is met by some, how many devices each alone shuts out."""
+    met = [dict(wanted.conditions(device)) for device in items]
+    names = list(met[0]) if met else []
+    never = [name for name in names if not any(each[name] for each in met)]
+    if never:
+        return f"no device meets {' or '.join(never)}"
+    without = {name: sum(all(each[other] for other in names if other != name) for each in met) for name in names}
+    ways = ", ".join(f"without {name} {count}" for name, count in without.items() if count)
+    return f"no device meets {' and '.join(names)} together" + (f"; {ways}" if ways else "")
 
 
 def _in(scale: int) -> Callable[[int | float], str]:
@@ -98,8 +127,8 @@ def _prefixed(value: float) -> str:
 
 
 def _row(device: Device) -> dict[str, Cell]:
-    sixteen, eight = device.rate("bf16"), device.rate("fp8")
-    link = device.link_bytes_per_s
+    sizes, link = device.sizes, device.link_bytes_per_s
+    sixteen, eight = sizes.get("peak.bf16", sizes.get("peak.fp16")), sizes.get("peak.fp8")
     return {
         "id": device.id,
         "name": device.name,
@@ -108,14 +137,16 @@ def _row(device: Device) -> dict[str, Cell]:
         "memory_bytes": device.memory_bytes,
         "usable_bytes": device.usable_bytes,
         "bandwidth": None if device.bandwidth is None else float(device.bandwidth_bytes_per_s),
-        "bf16": None if sixteen is None else float(sixteen[1]),
-        "fp8": None if eight is None or eight[0] != "fp8" else float(eight[1]),
+        "bf16": None if sixteen is None else float(sixteen),
+        "fp8": None if eight is None else float(eight),
         "watts": None if device.watts is None else float(device.watts),
         "usd_per_hour": None if device.usd_per_hour is None else float(device.usd_per_hour),
         "link": None if link is None else float(link),
         "link_kind": None if device.link is None else device.link.kind,
+        "price_date": None if device.cloud_price is None else device.cloud_price.date,
         "price_usd": None if device.price is None else float(device.sizes["price"]),
         "absent": " ".join(device.absent),
+        "supported": " ".join(device.supported),
     }
 
 
@@ -192,9 +223,18 @@ def _about(item: Device) -> Iterable[str]:
         yield "ridge: " + ", ".join(ridges) + " (below it memory binds, above it compute)"
     if item.absent:
         yield f"known not to have: {', '.join(item.absent)}"
+    if item.supported:
+        yield f"supported, at a rate that is not known: {', '.join(_bounded(item, item.supported))}"
     silent = [name for name in MATRIX if item.support(name) == "unpublished"]
     if silent:
-        yield f"nothing is published for: {', '.join(silent)}"
+        yield f"nothing is carried for: {', '.join(_bounded(item, silent))}"
+
+
+def _bounded(item: Device, names: Iterable[Arithmetic]) -> Iterable[str]:
+    """Arithmetic without a rate of its own, and the rate that bounds it."""
+    for name in names:
+        rate = item.rate(name)
+        yield name if rate is None else f"{name} (no faster than {rate.arithmetic}, {scaled(rate.per_s, 'FLOP/s')})"
 
 
 def _values(item: Device) -> Iterable[tuple[str, Sourced | None]]:
@@ -227,7 +267,9 @@ def _values(item: Device) -> Iterable[tuple[str, Sourced | None]]:
 def _receipt(what: str, value: Sourced | None, sources: Sequence[str]) -> dict[str, Cell]:
     if value is None:
         return {"what": what, "value": None, "evidence": None, "date": None, "reference": None, "source": None, "note": None}
-    counts = f"counts {value.counts}" if isinstance(value, Advertised) else None
+    counts = None
+    if isinstance(value, Advertised):
+        counts = value.counts if value.counts == "format not said" else f"counts {value.counts}"
     return {
         "what": what.strip(),
         "value": value.value,
@@ -255,16 +297,20 @@ def _ridges(item: Device) -> Iterable[str]:
 
 def _consequences(item: Device) -> Iterable[str]:
     if item.bandwidth is None:
-        yield "no bandwidth is published: no time, energy or cost can be bounded"
+        yield "no bandwidth is carried: no time, energy or cost can be bounded"
     if item.memory is None:
         yield "no memory is carried: whether a model fits is not said; give --usable"
     elif item.usable_memory is None:
-        yield "what a program may use is not published: a model can be refused, not promised to fit; give --usable"
-    if item.rate("bf16") is None:
-        yield "no 16-bit matrix rate is published: the bound is memory's alone"
+        yield "what a program may use is not carried: a model can be refused, not promised to fit; give --usable"
+    if "bf16" not in item.peak and "fp16" not in item.peak:
+        rate = item.rate("fp16")
+        follows = "the bound is memory's alone" if rate is None else f"16-bit products are no faster than {rate.arithmetic}"
+        yield f"no 16-bit matrix rate is carried: {follows}"
     if item.power is None:
-        yield "no power is published: no energy is computed; give --power"
+        yield "no power is carried: no energy is computed; give --power"
     if item.cloud_price is None:
         yield "no price per hour is carried: no cost is computed; give --price"
     if item.link is None:
         yield "no link is carried: the time that devices take to talk is not counted"
+    elif item.link.kind == "nvlink-c2c":
+        yield "the link joins it to a CPU: the time that devices take to talk is not counted"

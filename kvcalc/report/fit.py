@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from kvcalc.errors import KvcalcError, ScenarioError
 from kvcalc.hardware import Device
 from kvcalc.ledger import ledger
-from kvcalc.parallel import Plan, usual
+from kvcalc.parallel import Plan
 from kvcalc.report.table import (
     Cell,
     Column,
@@ -18,11 +18,11 @@ from kvcalc.report.table import (
     scaled_column,
     text_column,
 )
-from kvcalc.roofline import answer
+from kvcalc.roofline import answer, plan_of
 from kvcalc.scenario import Scenario
 from kvcalc.solve import capacity, fewest_devices, fits, held_bytes, largest_batch, largest_context, remedies
 from kvcalc.spec import ModelSpec
-from kvcalc.units import bytes_text, significant, tokens
+from kvcalc.units import MAX_TOKENS, bytes_text, significant, tokens
 
 FRONTIER = tuple(1 << power for power in range(10, 31))
 """Contexts of the frontier: powers of two, as far as the model goes."""
@@ -30,7 +30,7 @@ FRONTIER = tuple(1 << power for power in range(10, 31))
 
 def fit(model: ModelSpec, scenario: Scenario, device: Device, count: int, plan: Plan | None) -> tuple[Document, bool]:
     """How far one model goes on devices of one kind; and whether the scenario as asked fits."""
-    chosen = plan if plan is not None else usual(model, count, device.max_per_node)
+    chosen = plan if plan is not None else plan_of(model, scenario, device, count)
     if chosen.devices != count:
         raise ScenarioError(
             f"the plan takes {chosen.devices:,} devices, {count:,} are given", f"--on {chosen.devices}x{device.id}"
@@ -53,7 +53,8 @@ def fit(model: ModelSpec, scenario: Scenario, device: Device, count: int, plan: 
     if held > there:
         parts.append(_remedies(model, scenario, device, chosen))
     notes = (
-        "exact: each answer fits by the ledger of `kvcalc estimate`, and one token, sequence or device beyond it does not",
+        f"exact: each answer fits by the ledger of `kvcalc estimate`, one token or sequence more does not ({chosen.line}); fewest devices: "
+        "over tensor parallel with pipeline stages, and over replicas with all experts dealt out",
         "weights and state alone: what an engine reserves, its activations and its CUDA context come on top",
     )
     return Document(f"{model.name} ({model.id}) on {device.name}", tuple(parts), notes), held <= there
@@ -62,6 +63,8 @@ def fit(model: ModelSpec, scenario: Scenario, device: Device, count: int, plan: 
 def _context_words(context: int | None, scenario: Scenario, model: ModelSpec) -> str:
     if context is None:
         return f"none: not one token at batch {scenario.batch:,}"
+    if context == MAX_TOKENS:
+        return f"any at batch {scenario.batch:,}: its state stops growing; the model goes to {model.max_context:,}"
     beyond = f"; the model goes to {model.max_context:,}" if context > model.max_context else ""
     return f"{context:,} tokens at batch {scenario.batch:,}{beyond}"
 
@@ -77,8 +80,10 @@ def _frontier(model: ModelSpec, scenario: Scenario, device: Device, plan: Plan) 
         row: dict[str, Cell] = {"context": context, "batch": batch, "held_bytes": None, "headroom_bytes": None}
         if batch is not None:
             held = held_bytes(model, replace(at, batch=batch), plan)
-            speed = answer(ledger(model, replace(at, batch=batch)), device, plan.devices, plan).tokens_per_second
-            row |= {"held_bytes": held, "headroom_bytes": capacity(device) - held, "tokens_per_second": speed}
+            row |= {"held_bytes": held, "headroom_bytes": capacity(device) - held}
+            if device.bandwidth is not None:
+                verdict = answer(ledger(model, replace(at, batch=batch)), device, plan.devices, plan)
+                row["tokens_per_second"] = verdict.tokens_per_second
         rows.append(row)
     columns = (
         Column("context", "context", tokens),
@@ -115,6 +120,7 @@ def _remedies(model: ModelSpec, scenario: Scenario, device: Device, plan: Plan) 
 
 def which(models: Sequence[ModelSpec], scenario: Scenario, device: Device, count: int) -> Table:
     """The models that fit at a context, the largest first."""
+    capacity(device)  # refuses a device of which nobody knows how much a program may use
     rows: list[dict[str, Cell]] = []
     left_out = []
     beyond = [model.id for model in models if scenario.context > model.max_context]
@@ -122,7 +128,7 @@ def which(models: Sequence[ModelSpec], scenario: Scenario, device: Device, count
         if model.id in beyond:
             continue
         try:
-            plan = usual(model, count, device.max_per_node)
+            plan = plan_of(model, scenario, device, count)
             if not fits(model, scenario, device, plan):
                 continue
         except KvcalcError:
@@ -138,7 +144,7 @@ def which(models: Sequence[ModelSpec], scenario: Scenario, device: Device, count
                 "held_bytes": held_bytes(model, scenario, plan),
                 "batch": largest_batch(model, scenario, device, plan),
                 "context": largest_context(model, scenario, device, plan, model.max_context),
-                "tokens_per_second": verdict.tokens_per_second,
+                "tokens_per_second": None if verdict.edge is None else verdict.tokens_per_second,
             }
         )
     rows.sort(key=lambda row: (-_number(row["parameters"]), -_number(row["tokens_per_second"])))

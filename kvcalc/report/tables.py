@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 from kvcalc import __version__
-from kvcalc.efficiency import Factor, average_bits, efficiency, width_of
+from kvcalc.efficiency import Factor, efficiency, weight_width
 from kvcalc.hardware import Device
 from kvcalc.ledger import Entry, Ledger, grouped, ledger, total
 from kvcalc.report.table import (
@@ -23,7 +23,7 @@ from kvcalc.report.table import (
     text_column,
     time_column,
 )
-from kvcalc.roofline import Answer, answer, bound
+from kvcalc.roofline import Answer, Bound, answer, bound
 from kvcalc.scenario import Scenario
 from kvcalc.spec import ModelSpec
 from kvcalc.units import bytes_text, scaled, seconds_text, significant, tokens
@@ -47,7 +47,7 @@ def estimate(book: Ledger, verdict: Answer | None = None, by: str = "piece", ask
         *book.notes,
         *(verdict.notes if verdict else ()),
         *_left_out(book),
-        *(["time: of each piece alone; the total is less where one overlaps another"] if verdict else []),
+        *(["time: of each piece alone; the total is less where one overlaps another"] if verdict and verdict.edge else []),
         f"where each number comes from: kvcalc explain {asked or book.model.id}",
     ]
     return Document(f"{book.model.name} ({book.model.id})", tuple(parts), tuple(notes))
@@ -82,7 +82,8 @@ def _pieces(book: Ledger, verdict: Answer | None, by: str) -> Table:
     parts = book.by(by)
     rows = [_piece_row(name, entries, book) for name, entries in parts.items() if name or any(e.flops for e in entries)]
     footer = _piece_row("total", book.entries, book)
-    if verdict is not None:
+    timed = verdict is not None and verdict.edge is not None
+    if verdict is not None and timed:
         on_one = grouped(verdict.entries, by)
         for row, name in zip(
             rows, (name for name, entries in parts.items() if name or any(e.flops for e in entries)), strict=True
@@ -99,7 +100,7 @@ def _pieces(book: Ledger, verdict: Answer | None, by: str) -> Table:
         percent_column("traffic_share", "traf [%]"),
         scaled_column("flops", "work", "FLOP", [sums.flops]),
     ]
-    if verdict is not None:
+    if verdict is not None and timed:
         columns.append(time_column("seconds_lower", "time", verdict.bound.lower))
     return Table(tuple(columns), tuple(rows), (footer,))
 
@@ -122,22 +123,25 @@ def _piece_row(name: str, entries: Sequence[Entry], book: Ledger) -> dict[str, C
 
 
 def reached_words(reached: Factor, most: float, what: str) -> str:
-    """What measured systems make of a bound: '65.0 to 96.0 tokens/s, by 9 measurements of ... at 54 to 80 % of the bound'."""
+    """What measured systems make of a bound: '65.0 to 96.0 tokens/s: measured systems reach 54 to 80 % of the bound ...'."""
     low, high = significant(reached.low * most), significant(reached.high * most)
     share = f"{100 * reached.low:.0f} to {100 * reached.high:.0f} % of the bound, median {100 * reached.median:.0f} %"
     years = f", {reached.eras}" if reached.eras else ""
-    return f"{low} to {high} {what}: measured systems reach {share} ({reached.rows} rows: {reached.label}{years})"
+    return (
+        f"{low} to {high} {what}: measured systems reach {share} ({reached.rows} rows of {reached.systems} systems: {reached.label}"
+        f"{years}; a further one lies inside in {100 * reached.claim:.0f} of 100 cases)"
+    )
 
 
 def reached_by(book: Ledger, verdict: Answer) -> Factor | None:
     """The measurements that stand nearest to a scenario on a device."""
     scenario = book.scenario
-    return efficiency(verdict.device, scenario.phase, scenario.batch, width_of(average_bits(book)))
+    return efficiency(verdict.device, scenario.phase, scenario.batch, weight_width(book))
 
 
 def _device_lines(book: Ledger, verdict: Answer) -> Facts:
     reached = reached_by(book, verdict)
-    device, edge = verdict.device, verdict.bound
+    device, edge = verdict.device, verdict.edge
     name = (f"{verdict.count} x " if verdict.count > 1 else "") + f"{device.name} ({device.id})"
     capacity = verdict.usable_bytes if verdict.usable_bytes is not None else verdict.memory_bytes
     needed, each = verdict.needed_bytes, " on each" if verdict.count > 1 else ""
@@ -150,20 +154,24 @@ def _device_lines(book: Ledger, verdict: Answer) -> Facts:
         fits = f"yes: {bytes_text(needed)} of {bytes_text(capacity)} usable{each}, {bytes_text(capacity - needed)} left"
     else:
         fits = f"no: {bytes_text(needed)} needed{each}, {bytes_text(capacity)} there"
-    upper = f"upper bound {seconds_text(edge.upper)}" if edge.upper is not None else "upper bound not known"
     what = "tokens/s" if book.scenario.phase == "decode" else "prompt tokens/s"
     time = "TPOT" if book.scenario.phase == "decode" else "TTFT"
     lines = [
         ("on", name),
         *([("plan", _plan_words(verdict))] if verdict.count > 1 else []),
         ("fits", fits),
-        (
-            time,
-            f"lower bound {seconds_text(edge.lower)}, {upper}; bound by {edge.bound_by}; {significant(edge.intensity)} FLOP/B",
-        ),
-        *([("links", _links_words(verdict))] if verdict.collectives else []),
+    ]
+    if edge is None:
+        return Facts((*lines, (time, "not known: the memory bandwidth is not known")))
+    lines += [
+        (time, _bound_words(edge)),
+        *([("links", _links_words(verdict, edge))] if verdict.collectives else []),
         ("speed", f"at most {significant(verdict.tokens_per_second)} {what}"),
     ]
+    if verdict.measured is not None:
+        at = verdict.measured
+        speed = f"{significant(verdict.tokens / at.lower)} {what}"
+        lines.append(("as measured", f"{seconds_text(at.lower)}, {speed}, with products at measured rates where no peak is published"))
     if reached is not None:
         lines.append(("reached", reached_words(reached, verdict.tokens_per_second, what)))
     if verdict.joules_per_token is not None and device.power is not None:
@@ -176,17 +184,22 @@ def _device_lines(book: Ledger, verdict: Answer) -> Facts:
     return Facts(tuple(lines))
 
 
+def _bound_words(edge: Bound) -> str:
+    upper = f"upper bound {seconds_text(edge.upper)}" if edge.upper is not None else "upper bound not known"
+    return f"lower bound {seconds_text(edge.lower)}, {upper}; bound by {edge.bound_by}; {significant(edge.intensity)} FLOP/B"
+
+
 def _plan_words(verdict: Answer) -> str:
     layers = [str(len(stage.layers)) for stage in verdict.stages]
     return verdict.plan.line + (f" of {', '.join(layers)} layers" if len(layers) > 1 else "")
 
 
-def _links_words(verdict: Answer) -> str:
+def _links_words(verdict: Answer, edge: Bound) -> str:
     sent: dict[str, int] = {}
     for collective in verdict.collectives:
         sent[collective.name] = sent.get(collective.name, 0) + collective.bytes
     words = ", ".join(f"{name} {bytes_text(size)}" for name, size in sent.items())
-    return f"one device sends {words} per step: {seconds_text(verdict.bound.link_seconds)}"
+    return f"one device sends {words} per step: {seconds_text(edge.link_seconds)}"
 
 
 def _left_out(book: Ledger) -> list[str]:
@@ -260,6 +273,7 @@ def _piece_json(name: str, entries: Sequence[Entry], num_hidden_layers: int) -> 
 
 
 def _device_json(verdict: Answer) -> dict[str, Any]:
+    edge = verdict.edge
     return {
         "id": verdict.device.id,
         "count": verdict.count,
@@ -269,11 +283,11 @@ def _device_json(verdict: Answer) -> dict[str, Any]:
         "usable_bytes": verdict.usable_bytes,
         "needed_bytes": verdict.needed_bytes,
         "headroom_bytes": verdict.headroom_bytes,
-        "seconds_lower": verdict.bound.lower,
-        "seconds_upper": verdict.bound.upper,
-        "tokens_per_second": verdict.tokens_per_second,
-        "bound_by": verdict.bound.bound_by,
-        "intensity_flops_per_byte": verdict.bound.intensity,
+        "seconds_lower": None if edge is None else edge.lower,
+        "seconds_upper": None if edge is None else edge.upper,
+        "tokens_per_second": None if edge is None else verdict.tokens_per_second,
+        "bound_by": None if edge is None else edge.bound_by,
+        "intensity_flops_per_byte": None if edge is None else edge.intensity,
         "joules_per_token": verdict.joules_per_token,
         "usd_per_million_tokens": verdict.usd_per_million_tokens,
     }
@@ -287,7 +301,7 @@ def _plan_json(verdict: Answer) -> dict[str, Any]:
         "ep": plan.ep,
         "dp": plan.dp,
         "fullest_device_bytes": verdict.needed_bytes // verdict.count,
-        "link_seconds": verdict.bound.link_seconds,
+        "link_seconds": None if verdict.edge is None else verdict.edge.link_seconds,
         "sent_bytes": sum(collective.bytes for collective in verdict.collectives),
     }
 
@@ -319,7 +333,9 @@ def compare(models: Sequence[ModelSpec], scenarios: Sequence[Scenario], devices:
             notes.update(dict.fromkeys(f"{book.model.id}: {note}" for note in book.notes))
             for count, device in devices:
                 verdict = answer(book, device, count)
-                row[_device_key(count, device)] = "no" if verdict.fits is False else verdict.tokens_per_second
+                row[_device_key(count, device)] = (
+                    "no" if verdict.fits is False else None if verdict.edge is None else verdict.tokens_per_second
+                )
                 notes.update(dict.fromkeys(note for note in verdict.notes if "computed in" not in note))
             rows.append(row)
     columns = [

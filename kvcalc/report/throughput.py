@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from kvcalc.hardware import Device
 from kvcalc.ledger import ledger
-from kvcalc.parallel import Plan, usual
+from kvcalc.parallel import Plan
 from kvcalc.report.table import Cell, Column, Document, Facts, Table, count_column, text_column, time_column
-from kvcalc.roofline import answer
+from kvcalc.roofline import answer, plan_of
 from kvcalc.scenario import Scenario
 from kvcalc.serving import Curve, Point, Speculation, curve, ttft
 from kvcalc.spec import ModelSpec
@@ -24,7 +24,8 @@ def throughput(
     target_seconds: float | None = None,
 ) -> tuple[Document, bool]:
     """Decode at the scenario's context over all batches that fit, and the prefill of one prompt; and whether a batch meets the target."""
-    chosen = plan if plan is not None else usual(model, count, device.max_per_node)
+    chosen = plan if plan is not None else plan_of(model, scenario, device, count)
+    scenario = replace(scenario, steady=True)
     notes = answer(ledger(model, scenario), device, count, plan).notes
     found = curve(model, scenario, device, chosen, speculation, target_seconds)
     first = ttft(model, prefill, device, chosen)
@@ -45,7 +46,8 @@ def throughput(
     title = f"{model.name} ({model.id})"
     said = (
         *notes,
-        "bounds at peak rates: no system is faster; what real ones reach: kvcalc estimate --on",
+        "bounds at peak rates under this plan; what real systems reach: kvcalc estimate --on",
+        "mean step: sequences of a batch stand at different places of what comes in blocks",
         "user: tokens per second of one sequence; energy at TDP, cost at the cloud price, for the lower bound's time",
     )
     ok = found.largest_batch is not None and (target_seconds is None or found.within_target is not None)

@@ -35,4 +35,4 @@ def compare(
     devices = [load_devices(name.strip()) for group in on or () for name in group.split(",")]
     contexts = list(dict.fromkeys(parse_tokens(text) for text in context.split(",")))
     scenarios = [Scenario(phase, tokens, parse_batch(batch), kv_format, weight_format) for tokens in contexts]
-    write(tables.compare([load_model(name) for name in models], scenarios, devices), form)
+    write(tables.compare([load_model(name) for name in models], scenarios, [(count or 1, device) for count, device in devices]), form)

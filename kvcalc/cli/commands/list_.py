@@ -1,5 +1,6 @@
 """The `list` command."""
 
+from fractions import Fraction
 from typing import Annotated, Literal
 
 import typer
@@ -23,10 +24,13 @@ def list_(
     vendor: Annotated[str | None, typer.Option("--vendor", help="hardware: nvidia, amd, apple ...")] = None,
     min_memory: Annotated[str | None, typer.Option("--min-memory", help="hardware: at least so much: 80GiB.")] = None,
     max_memory: Annotated[str | None, typer.Option("--max-memory", help="hardware: at most so much.")] = None,
+    min_usable: Annotated[
+        str | None, typer.Option("--min-usable", help="hardware: a program may use at least so much: 70GiB.")
+    ] = None,
     min_bandwidth: Annotated[str | None, typer.Option("--min-bandwidth", help="hardware: at least so much: 1TB/s.")] = None,
     has: Annotated[
         Literal["fp32", "tf32", "bf16", "fp16", "fp8", "fp4", "int8", "int4"] | None,
-        typer.Option("--has", help="hardware: with a published dense rate for this arithmetic."),
+        typer.Option("--has", help="hardware: with this arithmetic, its rate published or not."),
     ] = None,
     max_price: Annotated[str | None, typer.Option("--max-price", help="hardware: rented for at most so much: 2USD/h.")] = None,
     sort: Annotated[
@@ -34,7 +38,7 @@ def list_(
         typer.Option("--sort", help="hardware: by what."),
     ] = None,
     form: Form = None,
-) -> None:
+) -> int:
     """What the catalogue holds.
 
     kvcalc list models
@@ -42,34 +46,52 @@ def list_(
     kvcalc list hardware --class datacenter-gpu --has fp8 --sort bandwidth
 
     kvcalc list attention
+
+    Exit code 1: no device meets what was asked.
     """
     from kvcalc.catalog import device_ids, load_device, load_model, model_ids
     from kvcalc.errors import ScenarioError
     from kvcalc.report import receipts, tables
 
-    filters = (device_class, vendor, min_memory, max_memory, min_bandwidth, has, max_price, sort)
+    filters = (device_class, vendor, min_memory, max_memory, min_usable, min_bandwidth, has, max_price, sort)
     if what != "hardware" and filters != (None,) * len(filters):
         raise ScenarioError(f"these filters are for hardware, not for {what}", "kvcalc list hardware --class consumer-gpu")
     if what == "models":
         write(tables.models([load_model(name) for name in model_ids()]), form)
     elif what == "hardware":
         from kvcalc.report.devices import Wanted, devices
-        from kvcalc.units import BYTES, BYTES_PER_S, USD_PER_HOUR, parse_quantity
+        from kvcalc.units import BYTES, BYTES_PER_S, USD_PER_HOUR
 
         wanted = Wanted(
             device_class,
             vendor,
-            None if min_memory is None else parse_quantity(min_memory, BYTES, "min-memory"),
-            None if max_memory is None else parse_quantity(max_memory, BYTES, "max-memory"),
-            None if min_bandwidth is None else parse_quantity(min_bandwidth, BYTES_PER_S, "min-bandwidth"),
+            _quantity(min_memory, BYTES, "min-memory", "GiB"),
+            _quantity(max_memory, BYTES, "max-memory", "GiB"),
+            _quantity(min_usable, BYTES, "min-usable", "GiB"),
+            _quantity(min_bandwidth, BYTES_PER_S, "min-bandwidth", "TB/s"),
             has,
-            None if max_price is None else parse_quantity(max_price, USD_PER_HOUR, "max-price"),
+            _quantity(max_price, USD_PER_HOUR, "max-price", "USD/h"),
             sort or "id",
         )
-        write(devices([load_device(name) for name in device_ids()], wanted), form)
+        table = devices([load_device(name) for name in device_ids()], wanted)
+        write(table, form)
+        return 0 if table.rows else 1
     elif what == "allocators":
         write(receipts.allocators(), form)
     elif what == "formats":
         write(receipts.formats(), form)
     else:
         write(receipts.kinds(what), form)
+    return 0
+
+
+def _quantity(text: str | None, units: dict[str, int] | dict[str, Fraction], option: str, unit: str) -> Fraction | None:
+    """A size as asked. Raises UnitError; a bare number is told the unit that is probably meant."""
+    from kvcalc.errors import UnitError
+    from kvcalc.units import parse_quantity
+
+    if text is None:
+        return None
+    if text.strip().replace(".", "", 1).isdecimal():
+        raise UnitError(f"--{option}: {text} has no unit", f"write --{option} {text.strip()}{unit}")
+    return parse_quantity(text, units, f"--{option}")
