@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from kvcalc.efficiency import PHASES, Sample, average_bits, width_of
-from kvcalc.evidence import Figure, figures
+from kvcalc.efficiency import PHASES, Sample, kind_of, weight_width
+from kvcalc.evidence import Figure, figures, place
 from kvcalc.hardware import Device
 from kvcalc.judge import LoadDevice, devices_of, ledger_of, scenario_of
 from kvcalc.roofline import bound
@@ -26,16 +26,16 @@ def _samples(load_model: LoadModel, load_device: LoadDevice) -> Iterator[Sample]
         found = _ratio(figure, device, model)
         if found is None:
             continue
-        phase = PHASES[figure.what]
         yield Sample(
             figure.id,
-            phase if phase == "prefill" else "decode at batch 1" if (figure.batch or 1) == 1 else "batched decode",
+            kind_of(PHASES[figure.what], figure.batch or 1),
             device.id,
             device.device_class,
-            width_of(average_bits(ledger_of(figure, model, scenario_of(figure)))),
+            weight_width(ledger_of(figure, model, scenario_of(figure))),
             figure.era or "",
+            (figure.engine or "").split(" ")[0],
             figure.model,
-            figure.source,
+            place(figure.source),
             found,
         )
 

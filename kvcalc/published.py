@@ -53,6 +53,9 @@ class Check(Record):
     batch: Count = 1
     format: FormatName | None = Field(None, description="Format of kv and index rows; not given: native")
     weight_format: FormatName | None = None
+    upto: FormatName | None = Field(
+        None, description="weight_bytes of a file of mixed widths: it lies between those in weight_format and those in this one"
+    )
     formats: dict[str, FormatName] = Field(default_factory=dict, description="Format of single rows")
     rows: list[str] | None = Field(None, description="Only these rows")
     groups: list[str] | None = Field(None, description="Only the attention of these names")
@@ -76,4 +79,6 @@ class Check(Record):
             raise ValueError("a check that does not agree needs `because`")
         if (self.engine is not None and self.what != "state_bytes") or (self.settings and self.engine is None):
             raise ValueError("an engine belongs to state_bytes, settings to an engine")
+        if self.upto is not None and (self.what != "weight_bytes" or self.weight_format is None):
+            raise ValueError("upto belongs to weight_bytes in a weight_format")
         return self

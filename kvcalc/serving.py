@@ -158,12 +158,16 @@ def _drafting(model: ModelSpec, scenario: Scenario, device: Device, plan: Plan, 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Decode over batch, from 1 to the largest that fits. `knee` and `within_target` are found by exact search; a knee may lie beyond."""
+    """Decode over batch, from 1 to the largest that fits. `knee` and `within_target` are found by exact search; a knee may lie beyond.
+
+    Where nobody knows what a program may use of the device, `fits_known` is False and the largest batch None.
+    """
 
     points: tuple[Point, ...]
     largest_batch: int | None
     knee: int | None
     within_target: int | None
+    fits_known: bool = True
 
 
 def curve(
@@ -177,20 +181,24 @@ def curve(
 ) -> Curve:
     """Throughput against batch: doubling batches up to the largest that fits, the knee, and the largest batch within a TPOT target.
 
-    Where the usable memory of a device is unknown, batches run to 2^10.
+    Where the usable memory of a device is unknown, batches run to what is built in could hold, 2^10 at most.
     """
     beside: Beside = nothing
     held = scenario
     if speculation is not None:
         speculation.check(model)
         beside, held = speculation.beside(plan.devices), speculation.held(model, scenario)
-    most = largest_batch(model, held, device, plan, beside) if device.usable_bytes is not None else UNKNOWN_MOST
+    known = device.usable_bytes is not None
+    label = None if device.memory is None or known else device.with_usable(device.memory.value)
+    most = largest_batch(model, held, label or device, plan, beside) if known or label else UNKNOWN_MOST
+    if not known and most is not None:
+        most = min(most, UNKNOWN_MOST)
 
     def at(batch: int) -> Point:
         return point(model, replace(scenario, batch=batch), device, plan, speculation)
 
     if batches is not None:
-        return Curve(tuple(at(batch) for batch in batches), most, None, None)
+        return Curve(tuple(at(batch) for batch in batches), most if known else None, None, None, known)
     if most is None:
         return Curve((at(1),), None, None, None)
     half = at(UNLIMITED).tokens_per_second / 2
@@ -200,4 +208,4 @@ def curve(
     if target_seconds is not None:
         within = largest(lambda batch: at(batch).tpot_seconds <= target_seconds, 1, most)
     chosen = {1 << power for power in range(most.bit_length())} | {most, min(knee, most)} | ({within} if within else set())
-    return Curve(tuple(at(batch) for batch in sorted(chosen)), most, knee, within)
+    return Curve(tuple(at(batch) for batch in sorted(chosen)), most if known else None, knee, within, known)

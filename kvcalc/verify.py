@@ -52,11 +52,12 @@ LoadModel = Callable[[str], ModelSpec]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One check, its computed value in the check's unit, and whether that is the published one."""
+    """One check, its computed value in the check's unit (up to `upto`, where it is a range), and whether that is the published one."""
 
     check: Check
     computed: Fraction
     agrees: bool
+    upto: Fraction | None = None
 
     @property
     def as_said(self) -> bool:
@@ -78,6 +79,8 @@ def verify(model: ModelSpec, load: LoadModel) -> list[Verdict]:
 
 def evaluate(model: ModelSpec, check: Check, load: LoadModel) -> Verdict:
     """Evaluate one check under its own convention."""
+    if check.upto is not None:
+        return _between(model, check, load)
     value = _quantity(changed(model, check.set), check)
     value = value * Fraction(check.times) + check.plus
     if check.versus is not None:
@@ -85,6 +88,16 @@ def evaluate(model: ModelSpec, check: Check, load: LoadModel) -> Verdict:
         value = 1 / value if check.versus.inverse else value
     computed = value / UNITS[check.unit]
     return Verdict(check, computed, _same(computed, check))
+
+
+def _between(model: ModelSpec, check: Check, load: LoadModel) -> Verdict:
+    """Of a file of mixed widths, the sizes in its narrowest and its widest format; the printed figure must lie between."""
+    ends = [
+        evaluate(model, check.model_copy(update={"weight_format": name, "upto": None}), load).computed
+        for name in (check.weight_format, check.upto)
+    ]
+    inside = min(ends) - _half_a_digit(check) <= Fraction(check.equals) <= max(ends) + _half_a_digit(check)
+    return Verdict(check, min(ends), inside, max(ends))
 
 
 def _other_side(check: Check, versus: Versus, load: LoadModel) -> Fraction:
@@ -98,9 +111,13 @@ def _same(computed: Fraction, check: Check) -> bool:
     published = Fraction(check.equals)
     if check.within is not None:
         return abs(computed - published) <= Fraction(check.within) * abs(published)
+    return abs(computed - published) <= _half_a_digit(check)
+
+
+def _half_a_digit(check: Check) -> Fraction:
+    """Half a unit of the last digit that is printed."""
     exponent = check.equals.as_tuple().exponent if isinstance(check.equals, Decimal) else 0
-    half_a_digit = Fraction(1, 2) * (Fraction(1, 10**-exponent) if isinstance(exponent, int) else 1)
-    return abs(computed - published) <= half_a_digit
+    return Fraction(1, 2) * (Fraction(1, 10**-exponent) if isinstance(exponent, int) else 1)
 
 
 def _quantity(model: ModelSpec, check: Check) -> Fraction:

@@ -4,96 +4,272 @@ A kind says itself how it looks without a trick (`Attention.without`); what is n
 budgets, linear layers, per-layer embeddings, hyper-connections, formats.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
-from kvcalc.change import validated
-from kvcalc.errors import ScenarioError, did_you_mean
+from pydantic import ValidationError
+
+from kvcalc.change import settled
+from kvcalc.errors import PlanError, ScenarioError, SpecError, did_you_mean
 from kvcalc.hardware import Device
-from kvcalc.kind import Site
+from kvcalc.kind import Attention, Site
 from kvcalc.ledger import Ledger, Totals, ledger, total
 from kvcalc.parallel import Plan
-from kvcalc.roofline import answer
+from kvcalc.published import Check
+from kvcalc.roofline import Answer, answer
 from kvcalc.scenario import NATIVE, Scenario
-from kvcalc.slots import Fixed
-from kvcalc.spec import ModelSpec
+from kvcalc.slots import EVERY, EveryNth, Fixed
+from kvcalc.spec import ATTENTION, LayerPlan, ModelSpec
 
 MEANINGS = {
     "gqa": "as many KV heads as query heads",
-    "low-rank-projections": "full query and output matrices, instead of two narrow ones through a latent",
+    "low-rank-projections": "full query matrices (and output matrices, where these are in two parts), instead of narrow ones through a "
+    "latent",
     "latent": "keys and values of every head, each as wide as it is computed, instead of one latent for all heads",
     "key-is-value": "a value of its own beside each key, instead of the key's",
     "window": "every token kept and read, instead of the last ones or those of a chunk",
-    "compression": "attention of full width to the tokens themselves, instead of what was compressed of them; a window and an indexer "
-    "beside compressed entries go with these",
+    "compression": "keys and values of every token, instead of entries compressed of several (CSA, HCA: a window and an indexer beside "
+    "the entries go with them); or queries, keys and values as wide as the model, instead of narrower ones (CCA: this restores query "
+    "heads too)",
     "linear-attention": "the model's own full attention in the layers that keep a state of fixed size",
     "indexer": "all entries read, instead of the few that an indexer chooses; no index keys",
-    "kv-sharing": "every layer keeps its own keys and values, and a prompt runs through all layers",
-    "head-budget": "as many query heads in every layer as in the one that has most",
+    "kv-sharing": "every layer makes and keeps its own keys and values; where a prompt ran the sharing layers for its last tokens only, "
+    "it runs them whole",
+    "head-budget": "as many query heads in every layer as in the one that has most; as many KV heads as before, or as these divide",
     "per-layer-embeddings": "no table of embeddings for each layer",
     "hyper-connections": "one residual stream, instead of several that are mixed",
 }
-"""What the model looks like without each trick, in the order in which the ladder adds them."""
+"""What a model looks like without each trick, in the order in which the ladder adds them."""
 COSTS = ("indexer", "per-layer-embeddings", "hyper-connections")
 """Tricks that take bytes rather than save them: an indexer keeps index keys, the others buy quality."""
+PUBLISHED = {"sharing_saves_bytes": "kv-sharing"}
+"""Which published figures say what a trick saves."""
 PLAIN_FORMAT = "bf16"
 
 
+class Step(NamedTuple):
+    """One trick undone: what that means for this model, and the model without it."""
+
+    name: str
+    meaning: str
+    model: ModelSpec
+
+
 def tricks(model: ModelSpec) -> dict[str, str]:
-    """The tricks that a model uses, each with what it looks like without, and in how many of its layers."""
-    return {name: _words(model, name, undone) for name, undone in _undone(model)}
+    """The tricks that can be undone in a model as it is, each with what it looks like without, and in how many of its layers."""
+    found = ((name, _undone(model, name)) for name in MEANINGS)
+    return {name: _words(model, name, after) for name, after in found if after is not None}
 
 
 def without(model: ModelSpec, *names: str) -> ModelSpec:
-    """The model without some of its tricks, undone in the ladder's order. Rows and tensors that the release has not are in bf16.
+    """The model without some of its tricks, undone in the ladder's order. Raises ScenarioError like `steps`."""
+    undone = steps(model, *names)
+    return undone[-1].model if undone else model
+
+
+def steps(model: ModelSpec, *names: str) -> list[Step]:
+    """Some tricks of a model undone one after the other, in the ladder's order, each on what the ones before it left.
+
+    Rows that the release has not are in bf16, tensors in the format of their piece.
 
     Raises:
-        ScenarioError: no such trick, or not one of this model's; it lists those it uses.
+        ScenarioError: no such trick, or not one of this model's: it lists those it uses, or what must go first.
+        SpecError: the model cannot be without it.
     """
     for name in names:
         if name not in MEANINGS:
             raise ScenarioError(f"unknown trick {name!r}", did_you_mean(name, MEANINGS) or f"known: {', '.join(MEANINGS)}")
-    now = model
+    now, out = model, list[Step]()
     for name in reversed(MEANINGS):
-        if name in names:
-            data = _UNDO[name](now)
-            if data is None:
-                raise ScenarioError(f"{model.id} does not use {name}", _hint(now, name))
-            now = _rebuilt(now, data, f"without {name}")
-    return now
+        if name not in names:
+            continue
+        after = _undo(now, name)
+        if after is not None:
+            out.append(Step(name, _words(now, name, after), after))
+            now = after
+        elif name in _present(model) - _present(now):
+            taker = next(step.name for step in out if name not in _present(step.model))
+            out.append(Step(name, f"gone together with {taker}", now))
+        else:
+            raise _refusal(model, now, name, names)
+    return out
 
 
-def said(model: ModelSpec, names: Iterable[str]) -> list[str]:
-    """Each trick that is undone, in the order in which it is, and what that means for this model."""
-    meanings = MEANINGS | tricks(model)
-    return [f"without {name}: {meanings[name]}" for name in reversed(MEANINGS) if name in names]
+def checks(model: ModelSpec, names: Sequence[str]) -> list[Check]:
+    """The published figures of a model that say what some of its tricks save."""
+    return [check for check in model.checks if PUBLISHED.get(check.what, "") in names]
 
 
-def _undone(model: ModelSpec) -> Iterable[tuple[str, ModelSpec]]:
-    for name in MEANINGS:
-        data = _UNDO[name](model)
-        if data is not None:
-            yield name, _rebuilt(model, data, f"without {name}")
+def _undo(model: ModelSpec, name: str) -> ModelSpec | None:
+    """The model without one trick; None if it does not use it, or not before others are gone. Raises SpecError."""
+    data = _UNDO[name](model)
+    return None if data is None else _rebuilt(model, data, f"without {name}")
 
 
-def _words(model: ModelSpec, name: str, undone: ModelSpec) -> str:
-    pairs = zip(model.plan, undone.plan, strict=True)
-    touched = sum(
-        model.attention[was.attention] != undone.attention[now.attention] or was.reuses != now.reuses for was, now in pairs
+def _undone(model: ModelSpec, name: str) -> ModelSpec | None:
+    """The same; None also where no valid model would be left."""
+    try:
+        return _undo(model, name)
+    except SpecError:
+        return None
+
+
+def _rebuilt(model: ModelSpec, data: dict[str, Any], what: str) -> ModelSpec:
+    """The changed model without what no longer applies: attention that no layer uses, formats of what is gone, checks."""
+    used = {step.split(" ")[-1] for group in data["layers"] + (data["draft"] or {"layers": []})["layers"] for step in group["of"]}
+    data["attention"] = {name: part for name, part in data["attention"].items() if name in used}
+    return settled(model, data, what)[0]
+
+
+# -- refusals -----------------------------------------------------------------------------------------------------------------------
+
+
+def _refusal(model: ModelSpec, now: ModelSpec, name: str, asked: Sequence[str]) -> ScenarioError:
+    """It does not use the trick; or the others that must go first, or with it."""
+    first, how = _first(now, name), "after"
+    if not first and name in _present(now):
+        first, how = _goes_with(now, name), "together with"
+    if not first:
+        used = ", ".join(tricks(model)) or "none that kvcalc can undo"
+        return ScenarioError(f"{model.id} does not use {name}", f"its tricks: {used}")
+    wanted = " ".join(f"--without {other}" for other in reversed(MEANINGS) if other in {*asked, *first, name})
+    return ScenarioError(f"{model.id}: {name} can go only {how} {', '.join(first)}", wanted)
+
+
+def _first(model: ModelSpec, name: str) -> list[str]:
+    """The tricks that must be undone before this one can be, in order: no more of them than it takes to reach all its layers. None of
+    them if nothing helps."""
+    gone, now = [], model
+    for other in reversed(MEANINGS):
+        if other == name:
+            break
+        after = _undone(now, other)
+        if after is not None:
+            gone.append(other)
+            now = after
+    most = _reached(now, (), name)
+    if most == 0:
+        return []
+    for other in tuple(gone):
+        fewer = [each for each in gone if each != other]
+        if _reached(model, fewer, name) == most:
+            gone = fewer
+    return gone
+
+
+def _reached(model: ModelSpec, first: Iterable[str], name: str) -> int:
+    """In how many layers a trick can be undone, once some others are."""
+    now = model
+    for other in first:
+        now = _undone(now, other) or now
+    after = _undone(now, name)
+    return 0 if after is None else len(_touched(now, after))
+
+
+def _goes_with(model: ModelSpec, name: str) -> list[str]:
+    """The trick whose undoing takes this one along."""
+    return [other for other in MEANINGS if (after := _undone(model, other)) is not None and name not in _present(after)][:1]
+
+
+def _present(model: ModelSpec) -> set[str]:
+    """Of the tricks that may go along with another, those that some layer uses."""
+    parts = {layer.attention: model.attention[layer.attention] for layer in model.plan}.values()
+    found = {name for part in parts for name in ("window", "indexer") if _has(part, name)}
+    return found | ({"kv-sharing"} if any(layer.reuses is not None for layer in model.plan) else set())
+
+
+def _has(part: Attention, name: str) -> bool:
+    fields = {"window": ("window", "attention_chunk_size"), "indexer": ("index_topk",)}[name]
+    return any(getattr(part, field, None) is not None for field in fields)
+
+
+# -- words --------------------------------------------------------------------------------------------------------------------------
+
+
+class _Pair(NamedTuple):
+    """One layer that a change touches, before and after."""
+
+    was: LayerPlan
+    now: LayerPlan
+    old: Attention
+    new: Attention
+
+
+def _touched(model: ModelSpec, after: ModelSpec) -> list[_Pair]:
+    pairs = (
+        _Pair(was, now, model.attention[was.attention], after.attention[now.attention])
+        for was, now in zip(model.plan, after.plan, strict=True)
     )
-    layers = model.num_hidden_layers
-    return MEANINGS[name] + (f" (in {touched:,} of {layers:,} layers)" if 0 < touched < layers else "")
+    return [pair for pair in pairs if pair.old != pair.new or pair.was.reuses != pair.now.reuses]
 
 
-def _hint(model: ModelSpec, name: str) -> str:
-    """Its tricks; or the one that must go first."""
-    used = list(tricks(model))
-    for first in reversed(used):
-        if _UNDO[name](without(model, first)) is not None:
-            return f"{name} can go only together with {first}: --without {first} --without {name}"
-    return f"its tricks: {', '.join(used) or 'none that kvcalc can undo'}"
+def _words(model: ModelSpec, name: str, after: ModelSpec) -> str:
+    """What undoing a trick means for this model: what comes instead, what goes with it, in how many layers."""
+    touched, layers = _touched(model, after), model.num_hidden_layers
+    where = f"in {len(touched):,} of {layers:,} layers" if 0 < len(touched) < layers else ""
+    if name in _present(after) and (others := _goes_with(after, name)):
+        where += f"; in the others it goes with {others[0]}"
+    along = list(_along(name, touched))
+    listed = f"{', '.join(along[:-1])} and {along[-1]}" if len(along) > 1 else "".join(along)
+    runs = name != "kv-sharing" and _replay_ends(touched)
+    return (
+        _meaning(name, touched)
+        + (f"; with it go{'' if len(along) > 1 else 'es'} {listed}" if along else "")
+        + (ALL_LAYERS if runs else "")
+        + (f" ({where})" if where else "")
+    )
+
+
+ALL_LAYERS = "; a prompt then runs through all layers"
+
+
+def _replay_ends(touched: Sequence["_Pair"]) -> bool:
+    """Some layers ran only a prompt's last tokens, and now run all of it."""
+    return any(pair.was.replay is not None and pair.now.replay is None for pair in touched)
+
+
+def _meaning(name: str, touched: Sequence[_Pair]) -> str:
+    """What comes instead, in this model."""
+    old = [pair.old for pair in touched]
+    if name == "low-rank-projections":
+        output = any(getattr(part, "o_groups", None) is not None for part in old)
+        of = "query and output matrices, instead of two narrow ones" if output else "query matrices, instead of two narrow ones"
+        return f"full {of} through a latent"
+    if name == "compression" and any(isinstance(row.held, EveryNth) for part in old for row in part.rows(_ANYWHERE)):
+        return "keys of every token, instead of entries compressed of them"
+    if name == "compression":
+        heads = sorted({(getattr(pair.old, _HEADS), getattr(pair.new, _HEADS)) for pair in touched})
+        listed = ", ".join(f"{now} query heads instead of {was}" for was, now in heads)
+        return f"queries, keys and values as wide as the model, instead of narrower ones: {listed}"
+    if name == "kv-sharing":
+        return "every layer makes and keeps its own keys and values" + (ALL_LAYERS if _replay_ends(touched) else "")
+    if name == "head-budget":
+        kv = sorted({(was, now) for pair in touched if (was := _kv_heads(pair.old)) != (now := _kv_heads(pair.new))})
+        more = ", ".join(f"{now} KV heads instead of {was}" for was, now in kv)
+        return "as many query heads in every layer as in the one that has most" + (
+            f", and {more}, as they divide" if more else ""
+        )
+    return MEANINGS[name]
+
+
+def _along(name: str, touched: Sequence[_Pair]) -> Iterator[str]:
+    """Other tricks that the same layers lose with it."""
+    for other, what in (("window", "the window"), ("indexer", "the indexer")):
+        if other != name and any(_has(pair.old, other) and not _has(pair.new, other) for pair in touched):
+            yield what
+    if name != "kv-sharing" and any(pair.was.reuses is not None and pair.now.reuses is None for pair in touched):
+        yield "the sharing between layers"
+
+
+_HEADS = "num_attention_heads"
+_ANYWHERE = Site(1, 1, 1)
+"""For laws of rows, which depend on no width."""
+
+
+def _kv_heads(part: Attention) -> int | None:
+    return getattr(part, "num_key_value_heads", None)
 
 
 @dataclass(frozen=True)
@@ -114,30 +290,15 @@ class Change:
         return {name: (total(was.get(name, ())), total(now.get(name, ()))) for name in dict.fromkeys([*was, *now])}
 
 
+# -- one trick undone: the model's data without it, or None if it does not use it ----------------------------------------------------
+
+
 def _data(model: ModelSpec) -> dict[str, Any]:
     return model.model_dump()
 
 
-def _rebuilt(model: ModelSpec, data: dict[str, Any], what: str) -> ModelSpec:
-    """The changed model without what no longer applies: checks, storage of tensors and rows that are gone, attention that none uses."""
-    used = {step.split(" ")[-1] for group in data["layers"] + (data["draft"] or {"layers": []})["layers"] for step in group["of"]}
-    data["attention"] = {name: part for name, part in data["attention"].items() if name in used}
-    data["checks"] = []
-    storage, data["storage"] = data["storage"], {}
-    bare = validated(model.id, data, what)
-    pieces = {weight.piece for block in bare.blocks for weight in block.weights}
-    names = {f"{weight.piece}.{weight.name}" for block in bare.blocks for weight in block.weights}
-    rows = {row.name for block in bare.blocks for row in block.rows}
-    keep = {"weights": pieces | names | {"default"}, "state": rows, "math": pieces}
-    data["storage"] = {key: {name: value for name, value in storage[key].items() if name in keep[key]} for key in keep}
-    return validated(model.id, data, what)
-
-
-# -- one trick undone: the model's data without it, or None if it does not use it ----------------------------------------------------
-
-
-def _site(model: ModelSpec) -> Site:
-    return Site(model.hidden_size, model.embedding.vocab_size, model.num_hidden_layers)
+def _site(model: ModelSpec, *, reuses: bool = False) -> Site:
+    return Site(model.hidden_size, model.embedding.vocab_size, model.num_hidden_layers, reuses)
 
 
 def _by_layer(trick: str) -> Callable[[ModelSpec], dict[str, Any] | None]:
@@ -145,51 +306,85 @@ def _by_layer(trick: str) -> Callable[[ModelSpec], dict[str, Any] | None]:
 
     def undo(model: ModelSpec) -> dict[str, Any] | None:
         plain = {name: part.without(_site(model)) for name, part in model.attention.items()}
-        if not any(trick in found for found in plain.values()):
+        if not any(trick in plain[layer.attention] for layer in model.plan):
             return None
         data = _data(model)
         for name, found in plain.items():
             if trick in found:
                 data["attention"][name] = found[trick]
-        if trick in ("compression", "latent"):
-            _unshare(data)
+        _unshare_what_is_gone(model, data)
         return data
 
     return undo
 
 
-def _unshare(data: dict[str, Any]) -> None:
-    """No layer reads another's rows. A prompt then runs through all layers: a replay for its last tokens rests on shared rows."""
-    for group in data["layers"]:
-        group["reuse"], group["replay"] = {}, None
+def _unshare_what_is_gone(model: ModelSpec, data: dict[str, Any]) -> None:
+    """A layer keeps its own rows where it has none to share any more, or where the layer that it reads keeps no such rows."""
+    if not any(layer.reuses is not None for layer in model.plan):
+        return
+    try:
+        parts: dict[str, Attention] = {
+            name: ATTENTION[fields["kind"]].model_validate(fields) for name, fields in data["attention"].items()
+        }
+    except ValidationError:  # said in full where the whole model is validated
+        return
+    place = 0
+    for group, plain in zip(model.layers, data["layers"], strict=True):
+        for layer in model.plan[place : place + group.size]:
+            if layer.reuses is not None and not _sound(model, parts, layer):
+                plain["reuse"].pop(layer.attention, None)
+                plain["replay"] = None  # it rests on shared rows
+        place += group.size
+
+
+def _sound(model: ModelSpec, parts: Mapping[str, Attention], layer: LayerPlan) -> bool:
+    """Whether the layer that this one reads keeps the rows that it reads."""
+    source = parts[model.plan[layer.reuses or 0].attention].rows(_site(model))
+    owned = {(row.name, row.elements, row.held) for row in source if row.owned}
+    borrowed = [row for row in parts[layer.attention].rows(_site(model, reuses=True)) if not row.owned]
+    return bool(borrowed) and all((row.name, row.elements, row.held) in owned for row in borrowed)
 
 
 def _without_sharing(model: ModelSpec) -> dict[str, Any] | None:
     if not any(layer.reuses is not None for layer in model.plan):
         return None
     data = _by_layer("kv-sharing")(model) or _data(model)
-    _unshare(data)
+    for group in data["layers"]:
+        if group["reuse"]:
+            group["reuse"], group["replay"] = {}, None  # a replay for a prompt's last tokens rests on shared rows
     return data
 
 
 def _without_head_budget(model: ModelSpec) -> dict[str, Any] | None:
     parts = {layer.attention: model.attention[layer.attention] for layer in model.plan}
-    heads = {name: part.num_attention_heads for name, part in parts.items() if hasattr(part, "num_attention_heads")}
+    heads = {name: int(getattr(part, _HEADS)) for name, part in parts.items() if hasattr(part, _HEADS)}
     if len(set(heads.values())) < 2:
         return None
     data, most = _data(model), max(heads.values())
     for name, count in heads.items():
         fields = data["attention"][name]
-        fields["num_attention_heads"] = most
-        if fields.get("num_key_value_heads") == count:  # a key and value for every head, and so for the new ones
-            fields["num_key_value_heads"] = most
+        fields[_HEADS] = most
+        kv_heads = fields.get("num_key_value_heads")
+        if kv_heads is not None:
+            fields["num_key_value_heads"] = _kv_heads_of(most, count, kv_heads)
     return data
+
+
+def _kv_heads_of(most: int, heads: int, kv_heads: int) -> int:
+    """KV heads of a layer that gets `most` query heads: one for each where it was so; else as before if that divides; else the same
+    query heads to a KV head; else the next number that divides."""
+    if kv_heads == heads or most % kv_heads == 0:
+        return most if kv_heads == heads else kv_heads
+    group = heads // kv_heads
+    return most // group if most % group == 0 else next(count for count in range(kv_heads, most + 1) if most % count == 0)
 
 
 def _without_linear(model: ModelSpec) -> dict[str, Any] | None:
     laws = {layer.attention: [row.held for row in model.attention[layer.attention].rows(_site(model))] for layer in model.plan}
     fixed = {name for name, held in laws.items() if held and all(isinstance(law, Fixed) for law in held)}
-    growing = [name for name, held in laws.items() if held and name not in fixed]
+    growing = sorted(
+        (name for name, held in laws.items() if held and name not in fixed), key=lambda name: EVERY not in laws[name]
+    )
     if not fixed or not growing:
         return None
     data = _data(model)
@@ -204,9 +399,9 @@ def _renamed(step: str, names: set[str], other: str) -> str:
 
 
 def _without_per_layer(model: ModelSpec) -> dict[str, Any] | None:
-    data = _data(model)
-    if data["embedding"].get("per_layer") is None:
+    if getattr(model.embedding, "per_layer", None) is None:
         return None
+    data = _data(model)
     data["embedding"]["per_layer"] = None
     return data
 
@@ -237,7 +432,8 @@ _UNDO: dict[str, Callable[[ModelSpec], dict[str, Any] | None]] = {
 
 @dataclass(frozen=True)
 class Rung:
-    """One step of the ladder: the model with this trick and all those above it."""
+    """One step of the ladder: the model with this trick and all those above it. `meaning`: what it is without the trick; of the first
+    rung, what it is."""
 
     name: str
     meaning: str
@@ -280,27 +476,64 @@ def ladder(model: ModelSpec, scenario: Scenario) -> list[Rung]:
     if in_16_bits.totals != at.totals:
         rungs.append(Rung("state format", _instead_of_plain(scenario.kv_format), at))
     at = in_16_bits
+    stuck = ""
     for trick in reversed(MEANINGS):
-        undone = _UNDO[trick](at.model)
-        if undone is None:
+        try:
+            after = _undo(at.model, trick)
+        except SpecError as error:
+            stuck += f"; {trick} stays, as it cannot be undone: {error.message}"
             continue
-        plain = ledger(_rebuilt(at.model, undone, f"without {trick}"), at.scenario)
+        if after is None:
+            continue
+        plain = ledger(after, at.scenario)
         if plain.totals != at.totals:
-            rungs.append(Rung(trick, f"without it: {MEANINGS[trick]}", at))
+            rungs.append(Rung(trick, _words(at.model, trick, after), at))
         at = plain
-    first = Rung("plain attention", f"every head its own keys and values for every token, in {PLAIN_FORMAT}", at)
+    first = Rung("plain attention", f"every head its own keys and values for every token, in {PLAIN_FORMAT}{stuck}", at)
     return [first, *reversed(rungs)]
 
 
 def _instead_of_plain(name: str) -> str:
-    return f"{'as released' if name == NATIVE else name}; without it: {PLAIN_FORMAT}"
+    return f"{PLAIN_FORMAT}, instead of {'what is released' if name == NATIVE else name}"
 
 
-def speeds(rungs: Sequence[Rung], device: Device, count: int, plan: Plan | None) -> list[float]:
-    """Tokens per second at most, rung by rung, whether it fits or not."""
-    return [answer(rung.ledger, device, count, plan).tokens_per_second for rung in rungs]
+def factor(now: int | float, before: int | float) -> Fraction:
+    """How many times one rung's figure is another's, exactly; 1 where both are nothing."""
+    return Fraction(now) / Fraction(before) if before else Fraction(1)
 
 
-def factor(now: int, before: int) -> Fraction:
-    """How many times one rung's figure is another's; 1 where both are nothing."""
-    return Fraction(now, before) if before else Fraction(1)
+# -- on devices ---------------------------------------------------------------------------------------------------------------------
+
+
+class Standing(NamedTuple):
+    """What devices say to one of several ledgers. No answer: it cannot stand on them so; `why` says that, or why its plan is another."""
+
+    answer: Answer | None
+    why: str = ""
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """At most; None where nothing can be said."""
+        return None if self.answer is None or self.answer.edge is None else self.answer.tokens_per_second
+
+
+def standings(books: Sequence[Ledger], shipped: Ledger, device: Device, count: int, plan: Plan | None) -> list[Standing]:
+    """What devices say to a model and to the same model changed, all under one plan: the one asked for, else that of the model as
+    shipped. What does not divide so takes its own.
+
+    Raises:
+        PlanError, ScenarioError: the model as shipped cannot stand so.
+    """
+    kept = answer(shipped, device, count, plan)
+    return [Standing(kept) if book is shipped else _standing(book, kept) for book in books]
+
+
+def _standing(book: Ledger, kept: Answer) -> Standing:
+    try:
+        try:
+            return Standing(answer(book, kept.device, kept.count, kept.plan))
+        except PlanError as error:
+            own = answer(book, kept.device, kept.count)
+            return Standing(own, f"plan {own.plan.line}, as {error.message}")
+    except (PlanError, ScenarioError) as error:
+        return Standing(None, error.message)

@@ -51,6 +51,7 @@ class CCA(Attention):
         return self.num_key_value_heads * self.head_dim // 2
 
     def without(self, site: Site) -> dict[str, dict[str, Any]]:
+        """Queries are compressed like keys and values: without it there are as many heads as the model is wide, grouped as before."""
         heads = site.hidden_size // self.head_dim
         kv_heads = heads * self.num_key_value_heads // self.num_attention_heads
         found: dict[str, dict[str, Any]] = {}

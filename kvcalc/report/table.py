@@ -73,10 +73,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Facts:
-    """Labels, each with a line of words; `head` is a line above them."""
+    """Labels, each with a line of words; `head` is a line above them, `data` what programs get: the same as raw values."""
 
     lines: tuple[tuple[str, str], ...]
     head: str = ""
+    data: dict[str, Cell] = field(default_factory=dict)
 
     @property
     def width(self) -> int:

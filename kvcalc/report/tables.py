@@ -29,6 +29,8 @@ from kvcalc.spec import ModelSpec
 from kvcalc.units import bytes_text, scaled, seconds_text, significant, tokens
 
 SCHEMA_VERSION = 1
+SAID_IF_ASKED: dict[str, Any] = {"cached": 0, "chunk": None, "math": "native", "include": ()}
+"""Parts of a scenario that the JSON of `estimate` names only where they are not as usual."""
 
 
 def _share(part: int, whole: int) -> Fraction:
@@ -153,7 +155,7 @@ def _device_lines(book: Ledger, verdict: Answer) -> Facts:
     elif verdict.fits:
         fits = f"yes: {bytes_text(needed)} of {bytes_text(capacity)} usable{each}, {bytes_text(capacity - needed)} left"
     else:
-        fits = f"no: {bytes_text(needed)} needed{each}, {bytes_text(capacity)} there"
+        fits = f"no: {bytes_text(needed)} needed{each}, {bytes_text(capacity)} there, {bytes_text(needed - capacity)} short"
     what = "tokens/s" if book.scenario.phase == "decode" else "prompt tokens/s"
     time = "TPOT" if book.scenario.phase == "decode" else "TTFT"
     lines = [
@@ -166,7 +168,7 @@ def _device_lines(book: Ledger, verdict: Answer) -> Facts:
     lines += [
         (time, _bound_words(edge)),
         *([("links", _links_words(verdict, edge))] if verdict.collectives else []),
-        ("speed", f"at most {significant(verdict.tokens_per_second)} {what}"),
+        ("speed", f"at most {significant(verdict.tokens_per_second)} {what}{_known(edge)}"),
     ]
     if verdict.measured is not None:
         at = verdict.measured
@@ -184,6 +186,10 @@ def _device_lines(book: Ledger, verdict: Answer) -> Facts:
     return Facts(tuple(lines))
 
 
+def _known(edge: Bound) -> str:
+    return "" if edge.math_seconds is not None else ", by its memory alone: how fast it computes is not known"
+
+
 def _bound_words(edge: Bound) -> str:
     upper = f"upper bound {seconds_text(edge.upper)}" if edge.upper is not None else "upper bound not known"
     return f"lower bound {seconds_text(edge.lower)}, {upper}; bound by {edge.bound_by}; {significant(edge.intensity)} FLOP/B"
@@ -194,12 +200,16 @@ def _plan_words(verdict: Answer) -> str:
     return verdict.plan.line + (f" of {', '.join(layers)} layers" if len(layers) > 1 else "")
 
 
+def _step(verdict: Answer) -> str:
+    return "per step" if verdict.stages[0].ledger.scenario.phase == "decode" else "for the prompt"
+
+
 def _links_words(verdict: Answer, edge: Bound) -> str:
     sent: dict[str, int] = {}
     for collective in verdict.collectives:
         sent[collective.name] = sent.get(collective.name, 0) + collective.bytes
     words = ", ".join(f"{name} {bytes_text(size)}" for name, size in sent.items())
-    return f"one device sends {words} per step: {seconds_text(edge.link_seconds)}"
+    return f"one device sends {words} {_step(verdict)}: {seconds_text(edge.link_seconds)}"
 
 
 def _left_out(book: Ledger) -> list[str]:
@@ -226,6 +236,7 @@ def estimate_json(book: Ledger, verdict: Answer | None = None) -> dict[str, Any]
             "kv_format": scenario.kv_format,
             "weight_format": scenario.weight_format,
             "allocator": scenario.allocator,
+            **{name: value for name, usual in SAID_IF_ASKED.items() if (value := getattr(scenario, name)) != usual},
         },
         "parameters": {"total": sums.parameters, "active": sums.active_parameters},
         "totals": {

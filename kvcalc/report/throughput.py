@@ -26,16 +26,13 @@ def throughput(
     """Decode at the scenario's context over all batches that fit, and the prefill of one prompt; and whether a batch meets the target."""
     chosen = plan if plan is not None else plan_of(model, scenario, device, count)
     scenario = replace(scenario, steady=True)
-    notes = answer(ledger(model, scenario), device, count, plan).notes
+    book = ledger(model, scenario)
     found = curve(model, scenario, device, chosen, speculation, target_seconds)
     first = ttft(model, prefill, device, chosen)
     lines = [
         ("on", f"{count} x {device.name} ({device.id})" + (f", {chosen.line}" if count > 1 else "")),
-        ("TTFT", f"at least {seconds_text(first.lower)} for {_prompt_words(prefill)}; bound by {first.bound_by}"),
-        (
-            "largest batch",
-            "none: one sequence does not fit" if found.largest_batch is None else f"{found.largest_batch:,} sequences fit",
-        ),
+        ("TTFT", f"at least {seconds_text(first.lower)} for {prompt_words(prefill)}; bound by {first.bound_by}"),
+        ("largest batch", _largest_words(found)),
         ("knee", _knee_words(found)),
     ]
     if speculation is not None:
@@ -45,13 +42,25 @@ def throughput(
         lines.append(("target", f"TPOT within {seconds_text(target_seconds)}: {most}"))
     title = f"{model.name} ({model.id})"
     said = (
-        *notes,
+        *dict.fromkeys(book.notes + answer(book, device, count, chosen).notes),
         "bounds at peak rates under this plan; what real systems reach: kvcalc estimate --on",
         "mean step: sequences of a batch stand at different places of what comes in blocks",
         "user: tokens per second of one sequence; energy at TDP, cost at the cloud price, for the lower bound's time",
     )
-    ok = found.largest_batch is not None and (target_seconds is None or found.within_target is not None)
-    return Document(title, (Facts(tuple(lines), scenario.line), _table(found, scenario, device)), said), ok
+    ok = (found.largest_batch is not None or not found.fits_known) and (target_seconds is None or found.within_target is not None)
+    data: dict[str, Cell] = {
+        "ttft_seconds_lower": first.lower,
+        "largest_batch": found.largest_batch,
+        "knee_batch": found.knee,
+        "target_batch": found.within_target,
+    }
+    return Document(title, (Facts(tuple(lines), scenario.line, data), _table(found, scenario, device)), said), ok
+
+
+def _largest_words(found: Curve) -> str:
+    if not found.fits_known:
+        return "not known: what a program may use of its memory is not known; give it with --usable"
+    return "none: one sequence does not fit" if found.largest_batch is None else f"{found.largest_batch:,} sequences fit"
 
 
 def _knee_words(found: Curve) -> str:
@@ -61,7 +70,7 @@ def _knee_words(found: Curve) -> str:
     return f"batch {found.knee:,}{beyond}: from there on half the throughput of an unlimited batch"
 
 
-def _prompt_words(prefill: Scenario) -> str:
+def prompt_words(prefill: Scenario) -> str:
     cached = f", {tokens(prefill.cached)} of them cached" if prefill.cached else ""
     chunks = f", in chunks of {tokens(prefill.chunk)}" if prefill.chunk else ""
     return f"a prompt of {tokens(prefill.context)}{cached}{chunks}"

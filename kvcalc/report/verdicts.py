@@ -1,11 +1,11 @@
 """What `verify` prints: every published figure against the formulas, with verdict, reason and source; and the count of it all."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from kvcalc.errors import SpecError
-from kvcalc.evidence import ENERGIES, SPEEDS
+from kvcalc.evidence import ENERGIES, LIMITS, SPEEDS, place
 from kvcalc.judge import Judged
 from kvcalc.report.table import Cell, Column, Document, Table, count_column, text_column
 from kvcalc.spec import ModelSpec
@@ -13,7 +13,6 @@ from kvcalc.units import significant
 from kvcalc.verify import LoadModel, Verdict, verify
 
 SHOWN = ("agrees", "differs", "unjudged", "wrong")
-PLACE = re.compile(r"https?://([^/\s]+)(/[^/\s]+)?(/[^/\s]+)?|arXiv:(\d{4}\.\d{4,5})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +30,21 @@ class Line:
     reason: str
     source: str
     as_said: bool
-    bounded: bool = False
-    """It can only be held against a bound: a speed or an energy."""
+    kind: Literal["size", "speed", "energy", "limit"] = "size"
+    """A size or count must come out; the others can only be held against bounds."""
 
 
 def of_spec(model: ModelSpec, load: LoadModel) -> Iterable[Line]:
     """The checks that stand in a spec."""
-    for place, verdict in enumerate(verify(model, load)):
+    for number, verdict in enumerate(verify(model, load)):
         check = verdict.check
         yield Line(
-            f"{model.id}.{place}",
+            f"{model.id}.{number}",
             "spec",
             model.id,
             check.what.replace("_", " "),
             f"{check.equals} {check.unit}".strip(),
-            f"{significant(verdict.computed, 5)} {check.unit}".strip(),
+            f"{_computed(verdict)} {check.unit}".strip(),
             _difference(verdict),
             "agrees" if verdict.agrees else "differs",
             check.because or "" if not verdict.agrees else check.convention,
@@ -54,7 +53,13 @@ def of_spec(model: ModelSpec, load: LoadModel) -> Iterable[Line]:
         )
 
 
+def _computed(verdict: Verdict) -> str:
+    return significant(verdict.computed, 5) + ("" if verdict.upto is None else f" to {significant(verdict.upto, 5)}")
+
+
 def _difference(verdict: Verdict) -> str:
+    if verdict.upto is not None:
+        return ""
     published = float(verdict.check.equals)
     return f"{100 * (float(verdict.computed) / published - 1):+.2f} %" if published else ""
 
@@ -81,8 +86,12 @@ def of_evidence(judged: Judged) -> Line:
         judged.reason or figure.rule or "",
         figure.source,
         judged.as_said,
-        figure.what in (*SPEEDS, *ENERGIES),
+        _kind(figure.what),
     )
+
+
+def _kind(what: str) -> Literal["size", "speed", "energy", "limit"]:
+    return "speed" if what in SPEEDS else "energy" if what in ENERGIES else "limit" if what in LIMITS else "size"
 
 
 def verdicts(lines: Sequence[Line], only: str | None) -> tuple[Document, bool]:
@@ -135,41 +144,29 @@ def _counted(name: str, lines: Sequence[Line]) -> dict[str, Cell]:
         "figures": len(lines),
         "agree": sum(line.verdict == "agrees" and line.as_said for line in lines),
         "differ": sum(line.verdict == "differs" and line.as_said for line in lines),
-        "unjudged": sum(line.verdict == "cannot judge" for line in lines),
+        "unjudged": sum(line.verdict == "cannot judge" and line.as_said for line in lines),
         "wrong": sum(not line.as_said for line in lines),
     }
 
 
 def _sentence(lines: Sequence[Line]) -> str:
-    """Sizes and counts must come out; speeds and energies only lie within bounds, so that they are counted apart."""
+    """Sizes and counts must come out; speeds, energies and the rest only lie within bounds, so that they are counted apart."""
     judged = [line for line in lines if line.verdict != "cannot judge"]
     agreeing = [line for line in judged if line.verdict == "agrees" and line.as_said]
 
-    def of(bounded: bool) -> str:
-        return f"{sum(line.bounded == bounded for line in agreeing):,} of {sum(line.bounded == bounded for line in judged):,}"
+    def of(kind: str) -> str:
+        return f"{sum(line.kind == kind for line in agreeing):,} of {sum(line.kind == kind for line in judged):,}"
 
     return (
-        f"{of(False)} sizes and counts agree to the printed digit or the stated tolerance, {of(True)} speeds and energies lie within "
-        f"their bounds, from {len(sources(agreeing)):,} independent sources; {len(lines) - len(judged):,} figures cannot be judged"
+        f"{of('size')} sizes and counts agree to the printed digit or the stated tolerance; {of('speed')} speeds lie within their bounds, "
+        f"{of('energy')} energies between rest and TDP, {of('limit')} memories and bandwidths within their limits; all from "
+        f"{len(sources(agreeing)):,} independent sources; {len(lines) - len(judged):,} figures cannot be judged"
     )
 
 
 def sources(lines: Iterable[Line]) -> set[str]:
     """Independent places: a repository, a paper, a site. Text without an address counts as itself."""
     return {place(line.source) for line in lines}
-
-
-def place(source: str) -> str:
-    """github.com/owner/name, arXiv:2405.04434, or the host of an address."""
-    match = PLACE.search(source)
-    if match is None:
-        return source
-    if match[4]:
-        return f"arXiv:{match[4]}"
-    host = match[1]
-    if host in ("github.com", "huggingface.co"):
-        return host + (match[2] or "") + (match[3] or "")
-    return f"arXiv:{(match[3] or '').strip('/')}" if host.endswith("arxiv.org") else host
 
 
 def chosen(lines: Sequence[Line], models: Sequence[str], categories: Sequence[str]) -> list[Line]:

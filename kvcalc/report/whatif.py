@@ -7,30 +7,72 @@ from typing import Any
 from kvcalc.hardware import Device
 from kvcalc.ledger import Totals
 from kvcalc.parallel import Plan
-from kvcalc.report.table import Cell, Column, Document, Table, gib_column, scaled_column, text_column
+from kvcalc.report.table import Cell, Column, Document, Facts, Passage, Table, gib_column, scaled_column, text_column
 from kvcalc.report.tables import scaled_count
-from kvcalc.roofline import Answer, answer
+from kvcalc.roofline import Answer
 from kvcalc.scenario import NATIVE
-from kvcalc.units import bytes_text, gib, scaled, seconds_text, significant
-from kvcalc.whatif import COSTS, MEANINGS, PLAIN_FORMAT, Change, Rung, factor, speeds
+from kvcalc.units import bytes_text, gib, scaled, seconds_text, significant, tokens
+from kvcalc.verify import Verdict
+from kvcalc.whatif import COSTS, MEANINGS, PLAIN_FORMAT, PUBLISHED, Change, Rung, Standing, factor, standings
 
 Rig = tuple[Device, int, Plan | None]
 DIGITS = (3, 4, 5, 6)
 
 
-def whatif(change: Change, rig: Rig | None = None) -> Document:
-    """Before, after, difference and ratio; then the same by piece."""
+def whatif(change: Change, rig: Rig | None = None, published: Sequence[Verdict] = ()) -> Document:
+    """Before, after, difference and ratio; then the same by piece. `published`: figures of what the change undoes."""
     before, after = change.before, change.after
-    verdicts = None if rig is None else (answer(before, *rig), answer(after, *rig))
-    scenario, then = before.scenario.line, after.scenario.line
-    said = [f"changed: {words}" for words in change.words]
-    lines = "\n".join([scenario if scenario == then else f"before: {scenario}\nafter:  {then}", *said])
-    notes = [*before.notes, *(note for note in after.notes if note not in before.notes)]
-    if verdicts is not None:
-        notes += dict.fromkeys(verdicts[0].notes + verdicts[1].notes)
+    stand = None if rig is None else standings([before, after], before, *rig)
+    parts: list[Passage] = [_head(change, stand), _sums(change, stand), _pieces(change)]
+    notes = [*before.notes, *after.notes]
+    if stand is not None:
+        notes += [note for each in stand if each.answer is not None for note in each.answer.notes]
+        notes += [f"after: {each.why}" for each in stand if each.why]
     if new := _new_rows(change):
-        notes.append(f"stored in bf16, as the release has no such rows: {', '.join(new)}")
-    return Document(f"{before.model.name} ({before.model.id})", (lines, _sums(change, verdicts), _pieces(change)), tuple(notes))
+        notes.append(f"stored in {PLAIN_FORMAT}, as the release has no such rows: {', '.join(new)}")
+    notes += [_published(verdict) for verdict in published]
+    return Document(f"{before.model.name} ({before.model.id})", tuple(parts), tuple(dict.fromkeys(notes)))
+
+
+def _head(change: Change, stand: Sequence[Standing] | None) -> Facts:
+    scenario, then = change.before.scenario.line, change.after.scenario.line
+    lines = [] if scenario == then else [("before", scenario), ("after", then)]
+    lines += [("changed" if not place else "", words) for place, words in enumerate(change.words)]
+    if stand is not None:
+        lines += _device_lines(stand[0], "before and after")
+    return Facts(tuple(lines), scenario if scenario == then else "")
+
+
+def _device_lines(shipped: Standing, whose: str) -> list[tuple[str, str]]:
+    """Which devices, under which plan, and what they hold."""
+    verdict = shipped.answer
+    if verdict is None:
+        return []
+    device, several = verdict.device, verdict.count > 1
+    room = verdict.usable_bytes if verdict.usable_bytes is not None else verdict.memory_bytes
+    each = " of each" if several else ""
+    lines = [("on", (f"{verdict.count:,} x " if several else "") + f"{device.name} ({device.id})")]
+    if several:
+        asked = "as asked" if verdict.plan_asked else "that of the model as shipped"
+        lines.append(("plan", f"{verdict.plan.line}: {asked}, {whose}"))
+    if room is None:
+        lines.append(("memory", f"what is built in{each} is not published"))
+    else:
+        kind = f"usable{each}" if verdict.usable_bytes is not None else f"built in{each}; what is usable is not published"
+        lines.append(("memory", f"{bytes_text(room // verdict.count)} {kind}"))
+    return lines
+
+
+def _published(verdict: Verdict) -> str:
+    """A published figure beside its computed value: under which convention, and why they differ."""
+    check = verdict.check
+    unit = f" {check.unit}" if check.unit else ""
+    at = f" at {tokens(check.context)}" if check.context else ""
+    outcome = "agrees" if verdict.agrees else f"differs: {check.because or 'no reason is known'}"
+    return (
+        f"published: {PUBLISHED[check.what]} saves {check.equals}{unit}{at} ({check.convention}); "
+        f"counted so, {significant(verdict.computed)}{unit}, {outcome} [{check.source}]"
+    )
 
 
 def _new_rows(change: Change) -> list[str]:
@@ -44,7 +86,7 @@ def _new_rows(change: Change) -> list[str]:
 Text = Callable[[Any], str]
 
 
-def _sums(change: Change, verdicts: tuple[Answer, Answer] | None) -> Table:
+def _sums(change: Change, stand: Sequence[Standing] | None) -> Table:
     (one, two), before, after = change.totals, change.before, change.after
     lines: list[tuple[str, Cell, Cell, Text]] = [
         ("parameters", one.parameters, two.parameters, scaled_count),
@@ -56,15 +98,16 @@ def _sums(change: Change, verdicts: tuple[Answer, Answer] | None) -> Table:
         ("work", one.flops, two.flops, lambda value: scaled(value, "FLOP")),
         ("attention work", one.attention_flops, two.attention_flops, lambda value: scaled(value, "FLOP")),
     ]
-    if verdicts is not None:
-        was, now = verdicts
+    if stand is not None:
+        was, now = stand[0].answer, stand[1].answer
         what = "TPOT" if before.scenario.phase == "decode" else "TTFT"
         lines += [
-            ("fits", _yes(was.fits), _yes(now.fits), str),
-            (f"{what}, lower bound", was.bound.lower, now.bound.lower, seconds_text),
-            ("tokens/s at most", was.tokens_per_second, now.tokens_per_second, significant),
-            ("J per token at TDP", was.joules_per_token, now.joules_per_token, significant),
-            ("USD per million tokens", was.usd_per_million_tokens, now.usd_per_million_tokens, significant),
+            ("memory of the fullest device", _each(was), _each(now), bytes_text),
+            ("fits", _fits(was), _fits(now), str),
+            (f"{what}, lower bound", _lower(was), _lower(now), seconds_text),
+            ("tokens/s at most", stand[0].tokens_per_second, stand[1].tokens_per_second, significant),
+            ("J per token at TDP", _joules(was), _joules(now), significant),
+            ("USD per million tokens", _usd(was), _usd(now), significant),
         ]
     rows = tuple(_line(what, was, now, text) for what, was, now, text in lines)
     columns = (
@@ -77,6 +120,27 @@ def _sums(change: Change, verdicts: tuple[Answer, Answer] | None) -> Table:
     return Table(columns, rows)
 
 
+def _each(verdict: Answer | None) -> int | None:
+    """Bytes on the fullest device."""
+    return None if verdict is None else verdict.needed_bytes // verdict.count
+
+
+def _usd(verdict: Answer | None) -> float | None:
+    return None if verdict is None else verdict.usd_per_million_tokens
+
+
+def _joules(verdict: Answer | None) -> float | None:
+    return None if verdict is None else verdict.joules_per_token
+
+
+def _lower(verdict: Answer | None) -> float | None:
+    return None if verdict is None or verdict.edge is None else verdict.edge.lower
+
+
+def _fits(verdict: Answer | None) -> str | None:
+    return None if verdict is None else "not known" if verdict.fits is None else "yes" if verdict.fits else "no"
+
+
 def _factor_column(key: str, head: str) -> Column:
     return Column(key, head, _factor)
 
@@ -86,7 +150,8 @@ def _factor(value: Fraction) -> str:
     exact = Fraction(value)
     if exact == 1:
         return "1"
-    return next((text for text in (significant(exact, digits) for digits in DIGITS) if float(text) != 1), "1.00")
+    texts = (significant(exact, digits) for digits in DIGITS)
+    return next((text for text, digits in zip(texts, DIGITS, strict=True) if text != significant(1, digits)), significant(1))
 
 
 def _line(what: str, was: Cell, now: Cell, text: Text) -> dict[str, Cell]:
@@ -104,10 +169,6 @@ def _line(what: str, was: Cell, now: Cell, text: Text) -> dict[str, Cell]:
         row["difference"] = more
         row["ratio"] = Fraction(now) / Fraction(was) if was else None
     return row
-
-
-def _yes(fits: bool | None) -> str:
-    return "not known" if fits is None else "yes" if fits else "no"
 
 
 def _pieces(change: Change) -> Table:
@@ -155,63 +216,104 @@ def explained() -> Document:
     notes = (
         "the order is the ladder's, from plain attention to the model as shipped; --without undoes from the last to the first",
         f"these take bytes rather than save them: {', '.join(COSTS)}",
-        f"rows and tensors that the release has not are stored in {PLAIN_FORMAT}",
+        f"rows that the release has not are stored in {PLAIN_FORMAT}, tensors that it has not in the format of their piece",
+        "query heads, feed-forward blocks, residual and embeddings stay as they are, but for the trick itself",
         "the ladder ends with the formats of the state and of the weights, as released or as asked",
     )
     return Document("whatif: the tricks, and what a model looks like without each", (table,), notes)
 
 
-def ladder(rungs: Sequence[Rung], rig: Rig | None = None) -> Table:
-    """The rungs, from plain attention to the model as shipped. `x`: this rung over the one above; the last line is the whole."""
-    fast = None if rig is None else speeds(rungs, *rig)
-    rows = [_rung(rungs, place) for place in range(len(rungs))]
-    first, last = rungs[0], rungs[-1]
-    footer: dict[str, Cell] = {
-        "name": "shipped over plain",
-        "state_factor": factor(last.state_bytes, first.state_bytes),
-        "traffic_factor": factor(last.traffic_bytes, first.traffic_bytes),
-        "flops_factor": factor(last.flops, first.flops),
-    }
-    if fast is not None:
-        for row, speed in zip(rows, fast, strict=True):
-            row["tokens_per_second"] = speed
-    flops = [rung.flops for rung in rungs]
-    columns = [
-        text_column("name", "with"),
-        gib_column("state_bytes", "state"),
-        _factor_column("state_factor", "x"),
-        gib_column("traffic_bytes", "traffic"),
-        _factor_column("traffic_factor", "x"),
-        scaled_column("flops", "work", "FLOP", flops),
-        _factor_column("flops_factor", "x"),
-    ]
-    if fast is not None:
-        columns.append(Column("tokens_per_second", "at most [tok/s]", significant))
-    scenario = last.ledger.scenario
-    notes = [f"{rung.name}: {rung.meaning}" for rung in rungs]
-    notes.append("x: over the line above; the factors multiply to the last line, exactly")
-    model = last.ledger.model
-    return Table(
-        tuple(columns),
-        tuple(rows),
-        (footer,),
-        title=f"{model.name} ({model.id}), {scenario.line}",
-        notes=tuple(notes),
-        more=("meaning",),
+# -- the ladder ---------------------------------------------------------------------------------------------------------------------
+
+FIGURES = ("state_bytes", "traffic_bytes", "flops")
+SHORT = {"state_bytes": "state", "traffic_bytes": "traffic", "flops": "flops"}
+MORE = tuple(f"{SHORT[key]}_{what}" for key in FIGURES for what in ("factor", "saved"))
+"""What programs get of every rung beside the columns."""
+
+
+def ladder(rungs: Sequence[Rung], rig: Rig | None = None) -> Document:
+    """The rungs, from plain attention to the model as shipped: what each saves, and over the rung above; the last line is the whole."""
+    last = rungs[-1]
+    stand = None if rig is None else standings([rung.ledger for rung in rungs], last.ledger, *rig)
+    rows = [_rung(rungs, stand, place) for place in range(len(rungs))]
+    footer = _between(rungs, stand, 0, len(rungs) - 1) | {"name": "shipped over plain"}
+    facts = [] if stand is None else _device_lines(stand[-1], "on every line")
+    parts: list[Passage] = [Facts(tuple(facts), last.scenario.line) if facts else last.scenario.line]
+    parts += _tables(rungs, rows, footer, stand)
+    first, *others = [(rung.name, rung.meaning) for rung in rungs]
+    told = f"{first[0]}: {first[1]}"
+    parts.append(Facts(tuple(others), f"{told}\nand the model without each of the others:") if others else told)
+    notes = [note for rung in reversed(rungs) for note in rung.ledger.notes]
+    if stand is not None:
+        notes += stand[-1].answer.notes if stand[-1].answer else ()
+        notes.append("needs: weights and state on the fullest device; fits: in its usable memory; speeds are bounds, fit or not")
+        notes += [f"{rung.name}: {each.why}" for rung, each in zip(rungs, stand, strict=True) if each.why]
+    notes.append(
+        "saves: against the line above, at this context; x: over the line above; the factors multiply to the last line, exactly"
     )
+    return Document(f"{last.model.name} ({last.model.id})", tuple(parts), tuple(dict.fromkeys(notes)))
 
 
-def _rung(rungs: Sequence[Rung], place: int) -> dict[str, Cell]:
-    rung, above = rungs[place], rungs[max(place - 1, 0)]
-    row: dict[str, Cell] = {
-        "name": rung.name,
-        "meaning": rung.meaning,
-        "state_bytes": rung.state_bytes,
-        "traffic_bytes": rung.traffic_bytes,
-        "flops": rung.flops,
-    }
-    if place:
-        row["state_factor"] = factor(rung.state_bytes, above.state_bytes)
-        row["traffic_factor"] = factor(rung.traffic_bytes, above.traffic_bytes)
-        row["flops_factor"] = factor(rung.flops, above.flops)
+def _tables(
+    rungs: Sequence[Rung], rows: list[dict[str, Cell]], footer: dict[str, Cell], stand: Sequence[Standing] | None
+) -> list[Table]:
+    """One table; with devices two, so that both stand within 80 columns."""
+    name = text_column("name", "with")
+    state = (
+        gib_column("state_bytes", "state"),
+        Column("state_saved", "saves [GiB]", _saved),
+        _factor_column("state_factor", "x"),
+    )
+    traffic = (gib_column("traffic_bytes", "traffic"), _factor_column("traffic_factor", "x"))
+    flops = [rung.flops for rung in rungs]
+    work = (scaled_column("flops", "work", "FLOP", flops), _factor_column("flops_factor", "x"))
+    more = (*MORE, "meaning")
+    if stand is None:
+        return [Table((name, *state, *traffic, *work), tuple(rows), (footer,), more=more)]
+    device = (
+        gib_column("fullest_bytes", "needs"),
+        Column("fits", "fits"),
+        Column("tokens_per_second", "at most [tok/s]", significant),
+        _factor_column("speed_factor", "x"),
+    )
+    saved = scaled_column("flops_saved", "saves", "FLOP", flops)
+    costs = (
+        traffic[0],
+        Column("traffic_saved", "saves [GiB]", _saved),
+        traffic[1],
+        work[0],
+        saved._replace(text=_less(saved.text)),
+        work[1],
+    )
+    first = Table((name, *state, *device), tuple(rows), (footer,), more=("traffic_bytes", "flops", *more))
+    return [first, Table((name, *costs), tuple(rows), (footer,))]
+
+
+def _less(text: Text) -> Text:
+    """Bytes or FLOPs saved; what a trick costs has a minus."""
+    return lambda value: "0" if not value else ("-" if value < 0 else "") + text(abs(value))
+
+
+_saved = _less(gib)
+
+
+def _rung(rungs: Sequence[Rung], stand: Sequence[Standing] | None, place: int) -> dict[str, Cell]:
+    rung = rungs[place]
+    row: dict[str, Cell] = {"name": rung.name, "meaning": rung.meaning}
+    row |= {key: getattr(rung, key) for key in FIGURES}
+    if stand is not None:
+        verdict = stand[place].answer
+        row |= {"fullest_bytes": _each(verdict), "fits": _fits(verdict), "tokens_per_second": stand[place].tokens_per_second}
+    return row | (_between(rungs, stand, place - 1, place) if place else {})
+
+
+def _between(rungs: Sequence[Rung], stand: Sequence[Standing] | None, above: int, place: int) -> dict[str, Cell]:
+    """What one rung saves against another, and how many times it is."""
+    row: dict[str, Cell] = {}
+    for key in FIGURES:
+        was, now = getattr(rungs[above], key), getattr(rungs[place], key)
+        row |= {f"{SHORT[key]}_saved": was - now, f"{SHORT[key]}_factor": factor(now, was)}
+    if stand is not None:
+        before, after = stand[above].tokens_per_second, stand[place].tokens_per_second
+        row["speed_factor"] = None if before is None or after is None else factor(after, before)
     return row

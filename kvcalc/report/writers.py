@@ -5,6 +5,7 @@ import html
 import io
 import json
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import Any
 
 from kvcalc.report.table import Document, Facts, Passage, Table
@@ -22,6 +23,9 @@ _LATEX = {
     "}": r"\}",
     "~": r"\textasciitilde{}",
     "^": r"\^{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
 }
 
 
@@ -119,7 +123,8 @@ def _table_json(table: Table) -> dict[str, Any]:
 
 def _part_json(part: Passage) -> Any:
     if isinstance(part, Facts):
-        return {"head": part.head, "facts": dict(part.lines)}
+        data = {key: value if not isinstance(value, Fraction) else float(value) for key, value in part.data.items()}
+        return {"head": part.head, "facts": dict(part.lines), **data}
     return part if isinstance(part, str) else _table_json(part)
 
 

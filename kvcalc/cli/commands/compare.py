@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from kvcalc.cli.options import Batch, Form, KvFormat, Phase, WeightFormat, app
+from kvcalc.cli.options import Batch, Form, KvFormat, Math, Phase, Usable, WeightFormat, app
 from kvcalc.cli.output import write
 
 
@@ -19,6 +19,8 @@ def compare(
     phase: Phase = "decode",
     kv_format: KvFormat = "native",
     weight_format: WeightFormat = "native",
+    math: Math = "native",
+    usable: Usable = None,
     form: Form = None,
 ) -> None:
     """Models side by side, context by context, with the state relative to the smallest.
@@ -28,11 +30,15 @@ def compare(
     kvcalc compare deepseek-v3.2 deepseek-v4-pro deepseek-v4.1-flash -c 1M --kv-format bf16 --format md
     """
     from kvcalc.catalog import load_devices, load_model
+    from kvcalc.errors import ScenarioError
     from kvcalc.report import tables
     from kvcalc.scenario import Scenario
     from kvcalc.units import parse_batch, parse_tokens
 
-    devices = [load_devices(name.strip()) for group in on or () for name in group.split(",")]
+    if usable is not None and not on:
+        raise ScenarioError("--usable needs a device", "add --on, e.g. --on rtx-4090")
+    named = [load_devices(name.strip()) for group in on or () for name in group.split(",")]
+    devices = [(count or 1, device if usable is None else device.with_usable(usable)) for count, device in named]
     contexts = list(dict.fromkeys(parse_tokens(text) for text in context.split(",")))
-    scenarios = [Scenario(phase, tokens, parse_batch(batch), kv_format, weight_format) for tokens in contexts]
-    write(tables.compare([load_model(name) for name in models], scenarios, [(count or 1, device) for count, device in devices]), form)
+    scenarios = [Scenario(phase, tokens, parse_batch(batch), kv_format, weight_format, math=math) for tokens in contexts]
+    write(tables.compare([load_model(name) for name in models], scenarios, devices), form)

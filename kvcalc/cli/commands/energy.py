@@ -20,6 +20,7 @@ from kvcalc.cli.options import (
     Price,
     Pue,
     Tp,
+    Usable,
     WeightFormat,
     app,
 )
@@ -43,15 +44,19 @@ def energy(
     pue: Pue = None,
     host_overhead: HostOverhead = None,
     power: Power = None,
+    idle_power: Annotated[str | None, typer.Option("--idle-power", help="Power of one device at rest: 70W.")] = None,
     price: Price = None,
+    usable: Usable = None,
     assumptions: AssumptionsFile = None,
     form: Form = None,
-) -> None:
+) -> int:
     """Joules, watt-hours and dollars for each token and each million, prefill and decode apart, piece by piece.
 
     kvcalc energy llama-3.1-70b --on 4xh100-sxm -c 8K -b 64
 
     kvcalc energy gpt-oss-20b --on h100-sxm --price 2.10USD/h --pue 1.1
+
+    Exit code 1: it does not fit.
     """
     from dataclasses import replace
 
@@ -64,10 +69,15 @@ def energy(
 
     if not on:
         raise ScenarioError("energy needs a device", "name it with --on, e.g. --on h100-sxm; see `kvcalc list hardware`")
-    devices = rig(on, tp, pp, ep, dp)
+    devices = rig(on, tp, pp, ep, dp, usable)
     spec = load_model(model)
-    given = load_assumptions(assumptions).changed(pue=pue, host_overhead=host_overhead, power=power, price=price)
+    given = load_assumptions(assumptions).changed(
+        pue=pue, host_overhead=host_overhead, power=power, idle_power=idle_power, price=price
+    )
     tokens = min(DEFAULT_CONTEXT, spec.max_context) if context is None else parse_tokens(context)
-    decode = Scenario("decode", tokens, parse_batch(batch), kv_format, weight_format)
-    prefill = replace(decode, phase="prefill", batch=1)
-    write(report.energy(spec, (prefill, decode), *devices, given), form)
+    sequences = parse_batch(batch)
+    decode = Scenario("decode", tokens, sequences, kv_format, weight_format, steady=sequences > 1)
+    prefill = replace(decode, phase="prefill", batch=1, steady=False)
+    answer, fitting = report.energy(spec, prefill, decode, *devices, given)
+    write(answer, form)
+    return 0 if fitting else 1

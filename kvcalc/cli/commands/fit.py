@@ -4,7 +4,22 @@ from typing import Annotated
 
 import typer
 
-from kvcalc.cli.options import DEFAULT_CONTEXT, Batch, Context, Dp, Ep, Form, KvFormat, Pp, Tp, Usable, WeightFormat, app
+from kvcalc.cli.options import (
+    DEFAULT_CONTEXT,
+    Batch,
+    Context,
+    Dp,
+    Ep,
+    Form,
+    Include,
+    KvFormat,
+    Math,
+    Pp,
+    Tp,
+    Usable,
+    WeightFormat,
+    app,
+)
 from kvcalc.cli.output import write
 
 
@@ -21,6 +36,8 @@ def fit(
     batch: Batch = "1",
     kv_format: KvFormat = "native",
     weight_format: WeightFormat = "native",
+    math: Math = "native",
+    include: Include = None,
     tp: Tp = None,
     pp: Pp = None,
     ep: Ep = None,
@@ -51,12 +68,22 @@ def fit(
     if model is None:
         if plan is not None:
             raise ScenarioError("a plan is for one model", "name the model, or leave out --tp --pp --ep --dp")
-        scenario = Scenario("decode", tokens or DEFAULT_CONTEXT, sequences, kv_format, weight_format)
+        if include:
+            raise ScenarioError("what else to include is a question to one model", "name the model, or leave out --include")
+        scenario = Scenario("decode", tokens or DEFAULT_CONTEXT, sequences, kv_format, weight_format, math=math)
         table = report.which([load_model(name) for name in model_ids()], scenario, device, count)
         write(table, form)
         return 0 if table.rows else 1
     spec = load_model(model)
-    scenario = Scenario("decode", tokens or min(DEFAULT_CONTEXT, spec.max_context), sequences, kv_format, weight_format)
+    scenario = Scenario(
+        "decode",
+        tokens or min(DEFAULT_CONTEXT, spec.max_context),
+        sequences,
+        kv_format,
+        weight_format,
+        tuple(dict.fromkeys(include or ())),
+        math=math,
+    )
     answer, yes = report.fit(spec, scenario, device, count, plan)
     write(answer, form)
     return 0 if yes else 1

@@ -12,6 +12,7 @@ from kvcalc.cli.options import (
     Dp,
     Ep,
     Form,
+    Include,
     KvFormat,
     Math,
     Model,
@@ -35,6 +36,7 @@ def throughput(
     cached: Cached = "0",
     chunk: Chunk = None,
     math: Math = "native",
+    include: Include = None,
     kv_format: KvFormat = "native",
     weight_format: WeightFormat = "native",
     tpot: Annotated[
@@ -87,6 +89,8 @@ def throughput(
         1,
         kv_format,
         weight_format,
+        tuple(dict.fromkeys(include or ())),
+        math=math,
     )
     prefill = report.prompt(
         scenario,

@@ -16,7 +16,7 @@ def verify(
     ] = None,
     only: Annotated[
         Literal["agrees", "differs", "unjudged", "wrong"] | None,
-        typer.Option("--only", help="Only these lines; the count is of all. wrong: not as the data says."),
+        typer.Option("--only", help="Only these lines; the count is of all. wrong: not as the data say."),
     ] = None,
     form: Form = None,
 ) -> int:
@@ -26,9 +26,9 @@ def verify(
 
     kvcalc verify deepseek-v3 --category kv_log
 
-    Sizes must come out to the printed digit, no speed may beat its bound, energy lies between rest and TDP.
+    Sizes must come out to the printed digit, no speed may beat its bound, energy lies between rest and TDP for the measured time.
 
-    Exit code 1: a figure that should agree does not.
+    Exit code 1: a figure does not come out as the data say: one that should agree does not, or cannot be judged.
     """
     from kvcalc.catalog import load_device, load_model, model_ids
     from kvcalc.evidence import figures

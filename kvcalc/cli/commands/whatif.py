@@ -13,7 +13,11 @@ def whatif(
     model: Model,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Any field of the spec: attention.local.window=1K. Repeat it."),
+        typer.Option(
+            "--set",
+            metavar="PATH=VALUE",
+            help="Any field of the spec: attention.local.window=1K, layers.0.of=[4 local, global]; null unsets it. Repeat it.",
+        ),
     ] = None,
     without: Annotated[
         list[str] | None,
@@ -53,14 +57,15 @@ def whatif(
     from dataclasses import replace
 
     from kvcalc import whatif as tricks
-    from kvcalc.catalog import load_model
-    from kvcalc.change import changed, read_setting
+    from kvcalc.catalog import load_model, read_value
+    from kvcalc.change import applied, read_settings
     from kvcalc.cli.rig import rig
     from kvcalc.errors import ScenarioError
     from kvcalc.ledger import ledger as ledger_of
     from kvcalc.report import whatif as report
     from kvcalc.scenario import Scenario
     from kvcalc.units import parse_batch, parse_tokens
+    from kvcalc.verify import evaluate
 
     spec = load_model(model)
     devices = None if on is None else rig(on, tp, pp, ep, dp)
@@ -76,8 +81,9 @@ def whatif(
         raise ScenarioError(
             "nothing is changed", f"--set PATH=VALUE, --kv-format, --weight-format, --ladder, or --without one of: {words}"
         )
-    settings = dict(read_setting(text) for text in set_ or ())
-    after = changed(tricks.without(spec, *without or ()), settings)
-    before = asked if settings or without else replace(asked, kv_format="native", weight_format="native")
-    said = (*tricks.said(spec, without or ()), *(set_ or ()))
-    write(report.whatif(tricks.Change(ledger_of(spec, before), ledger_of(after, asked), said), devices), form)
+    undone = tricks.steps(spec, *without or ())
+    after, went = applied(undone[-1].model if undone else spec, read_settings(set_ or (), read_value))
+    before = asked if set_ or without else replace(asked, kv_format="native", weight_format="native")
+    said = (*(f"without {step.name}: {step.meaning}" for step in undone), *(set_ or ()), *went)
+    published = [evaluate(spec, check, load_model) for check in tricks.checks(spec, without or ())]
+    write(report.whatif(tricks.Change(ledger_of(spec, before), ledger_of(after, asked), said), devices, published), form)
