@@ -86,6 +86,34 @@ def parse_tokens(text: str, what: str = "context") -> int:
     return int(value)
 
 
+MOST_VALUES = 10_000
+"""Values that a list or range may have."""
+
+
+def parse_contexts(text: str, what: str = "context") -> tuple[int, ...]:
+    """Read `128K`, `4K,32K,128K` or `4K..1M` (doubling), `4K..1M*4`, `1K..16K+1K`: contexts in ascending order, each once.
+
+    Raises UnitError as `parse_tokens` does, and for a range that goes nowhere or has more than 10,000 values.
+    """
+    found: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([^.*+]+)\.\.([^.*+]+)(?:([*+])(.+))?", part)
+        if match is None:
+            found.add(parse_tokens(part, what))
+            continue
+        at, last = parse_tokens(match[1], what), parse_tokens(match[2], what)
+        step = parse_tokens(match[4], what) if match[4] else 2
+        if last < at or (match[3] != "+" and step < 2):
+            raise UnitError(f"{what}: the range {part!r} goes nowhere", "write 4K..1M, 4K..1M*4 or 1K..16K+1K")
+        while at <= last:
+            found.add(at)
+            at = at + step if match[3] == "+" else at * step
+            if len(found) > MOST_VALUES:
+                raise UnitError(f"{what}: {part!r} has more than {MOST_VALUES:,} values", "take a larger step")
+        found.add(last)
+    return tuple(sorted(found))
+
+
 def parse_count(text: str, what: str) -> int:
     """Read a number of people or things: `1000000`, `1M` (= 1,000,000), `2.5B`. Thousands are decimal."""
     match = re.fullmatch(_NUMBER + "(?P<unit>[KMB]?)", text.strip().replace(",", "").replace("_", "").upper())

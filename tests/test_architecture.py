@@ -30,7 +30,7 @@ def code_of(file: Path) -> str:
         (r"\bimport yaml|from yaml", ["catalog.py"]),
         (r"(import|from) rich", ["terminal.py"]),
         (r"(import|from) typer", ["options.py", "cli/commands/"]),
-        (r"(import|from) matplotlib", []),
+        (r"(import|from) matplotlib", ["report/figures/"]),
         (r"(import|from) numpy", []),
         (r"(?<![\w.])print\(", ["output.py", "cli/__init__.py", "options.py", "cli/commands/"]),
         (r"_per_s\b", ["hardware.py", "roofline.py", "devices.py"]),

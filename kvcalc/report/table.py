@@ -114,6 +114,13 @@ def _plain(value: Cell) -> Any:
     return float(value) if isinstance(value, Fraction) else value
 
 
+def number(value: Cell) -> int:
+    """A cell that holds a whole number. Raises TypeError for another."""
+    if not isinstance(value, int):
+        raise TypeError(f"{value!r} is not a whole number")
+    return value
+
+
 # -- columns that several tables share ----------------------------------------------------------------------------------------------
 
 
