@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from kvcalc.assumptions import Assumptions
 from kvcalc.errors import AmbiguousName, SpecError, UnknownName, did_you_mean, worded
@@ -23,6 +23,8 @@ from kvcalc.spec import ModelSpec
 
 MAX_FILE_BYTES = 1_000_000
 MAX_DEPTH = 20
+SHOWN_FIELDS = 12
+_ARTICLE: dict[type[BaseModel], str] = {ModelSpec: "a model", Device: "a device", Assumptions: "assumptions"}
 SEARCH_PATH = "KVCALC_PATH"
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -146,11 +148,15 @@ def load_assumptions(path: str | None = None) -> Assumptions:
     return _validate(replace(own, data=shipped.data | own.data), Assumptions)
 
 
-def check_file(path: str) -> ModelSpec | Device:
-    """Load a spec or device file, whichever its keys say. Raises SpecError."""
+def check_file(path: str) -> ModelSpec | Device | Assumptions:
+    """Load a spec, a device or a file of assumptions, whichever its keys say. Raises SpecError."""
     document = read_yaml(Path(path))
-    is_device = isinstance(document.data, dict) and bool({"bandwidth", "memory", "vendor"} & document.data.keys())
-    return _validate(document, Device) if is_device else _validate(document, ModelSpec)
+    keys = set(document.data) if isinstance(document.data, dict) else set()
+    if {"bandwidth", "memory", "vendor"} & keys:
+        return _validate(document, Device)
+    if keys and "attention" not in keys and keys & set(Assumptions.model_fields):
+        return load_assumptions(path)
+    return _validate(document, ModelSpec)
 
 
 def _validated(file: Path, cls: type[_T]) -> _T:
@@ -313,11 +319,11 @@ def _validate(document: Document, cls: type[_T]) -> _T:
     try:
         part = cls.model_validate(document.data)
     except ValidationError as error:
-        raise _first_error(document, error) from None
+        raise _first_error(document, error, cls) from None
     return part
 
 
-def _first_error(document: Document, error: ValidationError) -> SpecError:
+def _first_error(document: Document, error: ValidationError, cls: type[BaseModel]) -> SpecError:
     problems = error.errors(include_url=False)
     first = min(
         problems, key=lambda problem: (problem["type"] != "extra_forbidden", document.place(_location(document, problem["loc"])))
@@ -325,7 +331,10 @@ def _first_error(document: Document, error: ValidationError) -> SpecError:
     path = _location(document, first["loc"])
     where = ".".join(str(step) for step in path)
     kind, context = first["type"], first.get("ctx", {})
-    hint = did_you_mean(str(path[-1]), _field_names()) if kind == "extra_forbidden" else None
+    known_fields = cls.model_fields if len(path) == 1 else _field_names()
+    hint = did_you_mean(str(path[-1]), set(known_fields) - {str(path[-1])}) if kind == "extra_forbidden" else None
+    if kind == "extra_forbidden" and len(path) == 1 and hint is None:
+        hint = f"fields of {_ARTICLE[cls]}: {', '.join(list(cls.model_fields)[:SHOWN_FIELDS])} ..."
     if kind == "union_tag_invalid":
         message = f"unknown kind {context['tag']!r}"
         known = list(context["known"])

@@ -48,8 +48,9 @@ CONVENTIONS: tuple[tuple[str, str], ...] = (
     ("batch", "weights are read once per step; of E experts with k chosen, B tokens touch E(1 - (1 - k/E)^B) in expectation"),
     (
         "arithmetic",
-        "products run in the arithmetic of the weight's format (fp8, fp4, int8; int4 and ggml formats in 16 bits, fp32 in tf32), "
-        "scores and value mixes in 16 bits, indexers in their keys' format; what a device has not, in the next that it has",
+        "products run in the arithmetic of the weight's format (fp8, fp4, int8; ggml formats in int8, as their kernels multiply; int4 in "
+        "16 bits, fp32 in tf32), scores and value mixes in 16 bits, indexers in their keys' format; what a device has not, in the next "
+        "that it has",
     ),
     ("sharing", "a layer that reuses another's rows keeps none and reads them all"),
     (

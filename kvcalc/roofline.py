@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
 
-from kvcalc.allocator import IDEAL
+from kvcalc.allocator import IDEAL, applied, asked
 from kvcalc.errors import KvcalcError, PlanError, ScenarioError
 from kvcalc.formats import get_format
 from kvcalc.hardware import Device
@@ -282,11 +282,7 @@ def answer(ledger: Ledger, device: Device, count: int = 1, plan: Plan | None = N
             f"--on {chosen.devices}x{device.id}, or another plan",
         )
     _refuse_missing(scenario, device)
-    if chosen != Plan() and scenario.allocator != IDEAL:
-        raise PlanError(
-            f"what {scenario.allocator} reserves is worked out for one device", "leave out --allocator, or ask for one device"
-        )
-    stages = (_whole(ledger),) if chosen == Plan() else shard(model, scenario, chosen)
+    stages = (_whole(ledger),) if chosen == Plan() else _reserved(model, scenario, chosen, shard(model, scenario, chosen))
     timed = device.bandwidth is not None
     edge = step_bound(ledger, device, chosen) if timed else None
     as_measured = step_bound(ledger, device, chosen, measured=True) if timed and _has_better_rates(ledger, device) else None
@@ -310,6 +306,21 @@ def answer(ledger: Ledger, device: Device, count: int = 1, plan: Plan | None = N
         usable_bytes=usable,
         notes=tuple(_notes(ledger, device, chosen, stages, needed, usable, chosen_here=plan is None)),
     )
+
+
+def _reserved(model: ModelSpec, scenario: Scenario, plan: Plan, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """The stages holding what the scenario's engine sets aside on each of its devices.
+
+    Raises:
+        PlanError: stages, whose cut an engine's pools do not follow here.
+    """
+    if scenario.allocator == IDEAL:
+        return stages
+    if plan.pp > 1:
+        raise PlanError(f"what {scenario.allocator} reserves is not worked out for pipeline stages", "leave out --allocator, or take --tp")
+    replica = replace(scenario, batch=ceil(Fraction(scenario.batch, plan.dp)))
+    reservation = asked(scenario.allocator).cut(plan.tp).reserve(model, replica)
+    return tuple(replace(stage, ledger=applied(stage.ledger, reservation)) for stage in stages)
 
 
 def _has_better_rates(ledger: Ledger, device: Device) -> bool:
@@ -347,7 +358,7 @@ def _notes(
             continue
         rate = device.rate(math)
         if rate is None:
-            yield f"{device.id} has no published peak for {math}: its compute time is unknown, and the bound is memory's alone"
+            yield f"{device.id} has no known peak for {math}: its compute time is unknown, and the bound is memory's alone"
         elif rate.how == "unpublished":
             yield f"{device.id}: its rate for {math} is not known; no faster than its {rate.arithmetic}, which is taken"
         elif rate.how == "absent":
@@ -360,7 +371,7 @@ def _notes(
     if ledger.scenario.tokens > 1 and any(0 < entry.read_bytes < entry.weight_bytes for entry in ledger.entries if entry.experts):
         yield "experts: read as often as tokens that choose evenly would; a batch whose tokens choose alike reads fewer and can be faster"
     if usable is None and (device.memory_bytes is None or needed <= device.memory_bytes * plan.devices):
-        yield f"{device.id}: what a program may use of {device.label} is not published, so a fit cannot be promised"
+        yield f"{device.id}: what a program may use of {device.label} is not known, so a fit cannot be promised"
     if plan.devices > 1 and chosen_here:
         yield f"plan {plan.line}: as much tensor parallelism as heads, a node and memory allow; choose with --tp --pp --ep --dp"
     if plan.pp > 1:
@@ -372,5 +383,5 @@ def _notes(
         yield "the fullest device counts for all: copies (KV heads beyond tp, latents, index keys, embeddings) and uneven stages are in it"
     unknown = {sent.name for stage in stages for sent in stage.collectives if link_seconds(sent, device) is None}
     if unknown:
-        where = "its link's rate is not published" if device.link_bytes_per_s is None else "they cross nodes"
+        where = "no link's rate is carried" if device.link_bytes_per_s is None else "no carried link joins so many"
         yield f"{device.id}: no time counted for {', '.join(sorted(unknown))}: {where}"

@@ -44,7 +44,7 @@ def capacity(device: Device) -> int:
     """
     if device.usable_bytes is None:
         raise ScenarioError(
-            f"{device.id}: what a program may use of {device.label} is not published, so nothing can be promised to fit",
+            f"{device.id}: what a program may use of {device.label} is not known, so nothing can be promised to fit",
             "give it with --usable, e.g. --usable 8GiB",
         )
     return device.usable_bytes

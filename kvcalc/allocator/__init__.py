@@ -157,7 +157,10 @@ def asked(text: str) -> Allocator:
             raise ScenarioError(f"allocator {name}: cannot read {part!r}", "write NAME:SETTING=VALUE,SETTING=VALUE")
         value = value.strip()
         chosen[key.strip().replace("-", "_")] = parse_tokens(value) if value[:1].isdigit() and value[-1] in "KMkm" else value
-    return allocator(name.strip(), chosen)
+    made = allocator(name.strip(), chosen)
+    if made.devices_setting in chosen:
+        raise ScenarioError(f"allocator {name}: {made.devices_setting} follows from the plan", "say it as --on 8xh100-sxm --tp 8")
+    return made
 
 
 def documentation(cls: type[Allocator]) -> str:

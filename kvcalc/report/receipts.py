@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from kvcalc import allocator, catalog, verify
+from kvcalc.assumptions import Assumptions
 from kvcalc.errors import AmbiguousName, UnknownName, did_you_mean
 from kvcalc.explain import CONVENTIONS, ClosedForm, flops_form, read_form, state_form
 from kvcalc.feedforward.moe import ROUTERS
@@ -10,9 +11,10 @@ from kvcalc.formats import ALIASES, FORMATS
 from kvcalc.hardware import Device
 from kvcalc.kind import Part, documentation, summary
 from kvcalc.ledger import Ledger, ledger
+from kvcalc.report import figures as figures_
 from kvcalc.report import whatif
 from kvcalc.report.devices import device
-from kvcalc.report.table import Cell, Column, Document, Passage, Table, count_column, text_column
+from kvcalc.report.table import Cell, Column, Document, Facts, Passage, Table, count_column, text_column
 from kvcalc.report.tables import attention_words
 from kvcalc.scenario import Scenario
 from kvcalc.spec import ATTENTION, EMBEDDING, FEEDFORWARD, RESIDUAL, ModelSpec
@@ -40,6 +42,15 @@ def explain(name: str, context: int | None, kv_format: str, *, latex: bool = Fal
         return engine(name)
     if name in FORMATS or name in ALIASES:
         return format_(ALIASES.get(name, name))
+    if name.endswith((".yaml", ".yml")):
+        part = catalog.check_file(name)
+        if isinstance(part, Device):
+            return device(part)
+        if isinstance(part, ModelSpec):
+            return model(part, context, kv_format, latex=latex)
+    published = row(name) if name[:2].isalpha() and name[2:].isdecimal() else None
+    if published is not None:
+        return published
     try:
         spec = catalog.load_model(name)
     except AmbiguousName:
@@ -218,12 +229,12 @@ def figures(specs: Sequence[ModelSpec]) -> Table:
     return Table(columns, tuple(rows), title="published figures", stacked=4)
 
 
-def checked(files: Sequence[tuple[str, ModelSpec | Device]]) -> tuple[Table, bool]:
+def checked(files: Sequence[tuple[str, ModelSpec | Device | Assumptions]]) -> tuple[Table, bool]:
     """Valid files with their published figures counted; and whether every figure came out as its spec says."""
     rows: list[dict[str, Cell]] = []
     all_as_said = True
     for file, part in files:
-        what = f"{'model' if isinstance(part, ModelSpec) else 'device'} {part.id}"
+        what = "assumptions" if isinstance(part, Assumptions) else f"{_sort(part)} {part.id}"
         verdicts = verify.verify(part, catalog.load_model) if isinstance(part, ModelSpec) else []
         off = [verdict for verdict in verdicts if not verdict.as_said]
         all_as_said = all_as_said and not off
@@ -236,6 +247,29 @@ def checked(files: Sequence[tuple[str, ModelSpec | Device]]) -> tuple[Table, boo
     return Table(
         (text_column("file", "file"), text_column("what", "valid"), text_column("figures", "published figures")), tuple(rows)
     ), all_as_said
+
+
+def _sort(part: ModelSpec | Device) -> str:
+    return "model" if isinstance(part, ModelSpec) else "device"
+
+
+def row(name: str) -> Document | None:
+    """One published figure of the evidence, whole: every field, what comes out, by which rule. None if there is no such row."""
+    from kvcalc import evidence, judge
+
+    figure = next((figure for figure in evidence.figures() if figure.id.lower() == name.lower()), None)
+    if figure is None:
+        return None
+    judged = judge.judge(figure, catalog.load_model, catalog.load_device)
+    told = [(key, str(value)) for key, value in figure.model_dump().items() if value not in (None, "", {}) and key not in ("id", "source")]
+    verdict = [
+        ("computed", judged.computed or "-"),
+        ("verdict", judged.word),
+        *([("of the bound", significant(judged.ratio))] if judged.ratio is not None else []),
+        *([("reason", judged.reason)] if judged.reason else []),
+        ("source", figure.source),
+    ]
+    return Document(f"published figure {figure.id}", (Facts(tuple(told)), Facts(tuple(verdict))))
 
 
 # -- kinds, formats, devices, conventions -------------------------------------------------------------------------------------------
@@ -320,6 +354,13 @@ def format_(name: str) -> Document:
         f"source              {stored.source or 'plain arithmetic'}",
     ]
     return Document(f"format {name}: {stored.about}", ("\n".join(lines),))
+
+
+def drawings() -> Table:
+    """The figures that `plot` draws."""
+    rows: tuple[dict[str, Cell], ...] = tuple({"figure": name, "about": figures_.about(name)} for name in figures_.names())
+    columns = (text_column("figure", "figure"), text_column("about", "what it shows"))
+    return Table(columns, rows, notes=("kvcalc plot FIGURE MODEL... -o FILE",))
 
 
 def conventions() -> Document:

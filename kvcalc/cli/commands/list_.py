@@ -12,10 +12,23 @@ from kvcalc.cli.output import write
 @app.command("list")
 def list_(
     what: Annotated[
-        Literal["models", "hardware", "attention", "feedforward", "router", "residual", "embedding", "formats", "allocators"],
+        Literal[
+            "models",
+            "hardware",
+            "formats",
+            "allocators",
+            "figures",
+            "efficiency",
+            "attention",
+            "feedforward",
+            "router",
+            "residual",
+            "embedding",
+        ],
         typer.Argument(
             metavar="WHAT",
-            help="models, hardware, formats, allocators; attention and the other kinds: feedforward, router, residual, embedding.",
+            help="models, hardware, formats, allocators, figures, efficiency; attention and the other kinds: feedforward, router, "
+            "residual, embedding.",
         ),
     ],
     device_class: Annotated[
@@ -78,6 +91,12 @@ def list_(
         return 0 if table.rows else 1
     elif what == "allocators":
         write(receipts.allocators(), form)
+    elif what == "figures":
+        write(receipts.drawings(), form)
+    elif what == "efficiency":
+        from kvcalc.report.reached import efficiency_table
+
+        write(efficiency_table(), form)
     elif what == "formats":
         write(receipts.formats(), form)
     else:
