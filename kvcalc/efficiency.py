@@ -183,7 +183,8 @@ Make = Callable[[str, Iterable[Sample]], Factor | None]
 
 def efficiency(device: Device, phase: str, batch: int, width: str, among: Sequence[Sample] | None = None) -> Factor | None:
     """What measured systems like this one reach: the same device and width, else the device, else its class and width, else its class;
-    of each the newest year of software where that alone claims CLAIM. None without evidence. `among`: not given: all samples."""
+    of each the newest year of software where that alone claims CLAIM. A prefill is bound by arithmetic, which goes with the width: other
+    widths do not answer for it. None without evidence. `among`: not given: all samples."""
     kind = kind_of(phase, batch)
     fitting = [sample for sample in (samples() if among is None else among) if sample.phase == kind]
     own = [sample for sample in fitting if sample.device == device.id]
@@ -201,7 +202,7 @@ def efficiency(device: Device, phase: str, batch: int, width: str, among: Sequen
         (f"{device.device_class}, {width} weights", wide(like), class_of),
         (device.device_class, like, class_of),
     ]
-    for label, rows, make in levels:
+    for label, rows, make in levels[::2] if phase == "prefill" else levels:
         newest = max((sample.era for sample in rows), default="")
         new = make(f"{kind}, {label}", [sample for sample in rows if sample.era == newest])
         found = new if new is not None and new.claim >= CLAIM else make(f"{kind}, {label}", rows)

@@ -26,7 +26,6 @@ LEAST, MOST = Fraction(1, 1000), 10**21
 """What a quantity of hardware may be, in base units."""
 MAX_TOKENS = 2**40
 MAX_BATCH = 2**24
-MAX_COUNT = 10**12
 
 _NUMBER = r"(?P<number>[0-9]{1,30}(?:\.[0-9]{1,30})?)"
 _QUANTITY = re.compile(_NUMBER + r" ?(?P<unit>[A-Za-z/]+)")
@@ -123,8 +122,6 @@ def parse_count(text: str, what: str) -> int:
     value = Fraction(match["number"]) * {"": 1, "K": 1000, "M": MILLION, "B": BILLION}[match["unit"]]
     if value.denominator != 1:
         raise UnitError(f"{what}: {text!r} is not a whole number")
-    if value > MAX_COUNT:
-        raise UnitError(f"{what}: {text!r} is more than {MAX_COUNT:,}")
     return int(value)
 
 

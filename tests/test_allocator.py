@@ -384,8 +384,10 @@ def test_an_engine_is_asked_for_in_one_line() -> None:
 
 
 def test_layers_are_cut_over_devices_by_engines_that_do() -> None:
-    assert asked("vllm").cut(8) == asked("vllm:tensor_parallel_size=8")
-    assert asked("sglang").cut(4) == asked("sglang:tp_size=4")
+    assert asked("vllm").cut(8) == allocator.allocator("vllm", {"tensor_parallel_size": 8})
+    with pytest.raises(ScenarioError, match="follows from the plan"):
+        asked("vllm:tensor_parallel_size=8")
+    assert asked("sglang").cut(4) == allocator.allocator("sglang", {"tp_size": 4})
     assert asked("llama-cpp").cut(1) == asked("llama-cpp")
     with pytest.raises(ScenarioError, match="does not cut"):
         asked("llama-cpp").cut(2)

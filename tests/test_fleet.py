@@ -384,7 +384,7 @@ def test_the_command_refuses_in_one_line(tmp_path: Path) -> None:
         ((*on, "--draft-tokens", "3"), "both --draft-tokens and --acceptance"),
         ((*on, "--draft", "none"), "--draft needs --draft-tokens"),
         ((*on, "--tokens-in", "-4"), "tokens_in"),
-        (("fleet", "llama-3.1-8b", "--on", "tensor-g5"), "is not published"),
+        (("fleet", "llama-3.1-8b", "--on", "tensor-g5"), "is not known"),
         (("fleet", "llama-3.1-8b"), "needs a device"),
     ):
         result = run(*arguments)
