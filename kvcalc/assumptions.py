@@ -174,3 +174,8 @@ def _read(read: Callable[[], float]) -> float:
         return read()
     except KvcalcError as error:
         raise ValueError(error.message + (f"; {error.hint}" if error.hint else "")) from None
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a file of assumptions, for editors."""
+    return Assumptions.model_json_schema()

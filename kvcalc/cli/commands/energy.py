@@ -8,12 +8,15 @@ from kvcalc.cli.options import (
     DEFAULT_CONTEXT,
     AssumptionsFile,
     Batch,
+    Cached,
+    Chunk,
     Context,
     Dp,
     Ep,
     Form,
     HostOverhead,
     KvFormat,
+    Math,
     Model,
     Power,
     Pp,
@@ -37,6 +40,10 @@ def energy(
     batch: Batch = "1",
     kv_format: KvFormat = "native",
     weight_format: WeightFormat = "native",
+    math: Math = "native",
+    prompt: Annotated[str | None, typer.Option("--prompt", help="Tokens of the prompt. Default: the context.")] = None,
+    cached: Cached = "0",
+    chunk: Chunk = None,
     tp: Tp = None,
     pp: Pp = None,
     ep: Ep = None,
@@ -65,7 +72,7 @@ def energy(
     from kvcalc.errors import ScenarioError
     from kvcalc.report import energy as report
     from kvcalc.scenario import Scenario
-    from kvcalc.units import parse_batch, parse_tokens
+    from kvcalc.units import parse_batch, parse_cached, parse_tokens
 
     if not on:
         raise ScenarioError("energy needs a device", "name it with --on, e.g. --on h100-sxm; see `kvcalc list hardware`")
@@ -76,8 +83,16 @@ def energy(
     )
     tokens = min(DEFAULT_CONTEXT, spec.max_context) if context is None else parse_tokens(context)
     sequences = parse_batch(batch)
-    decode = Scenario("decode", tokens, sequences, kv_format, weight_format, steady=sequences > 1)
-    prefill = replace(decode, phase="prefill", batch=1, steady=False)
+    decode = Scenario("decode", tokens, sequences, kv_format, weight_format, math=math, steady=sequences > 1)
+    prefill = replace(
+        decode,
+        phase="prefill",
+        context=tokens if prompt is None else parse_tokens(prompt, "prompt"),
+        batch=1,
+        steady=False,
+        cached=parse_cached(cached),
+        chunk=None if chunk is None else parse_tokens(chunk, "chunk"),
+    )
     answer, fitting = report.energy(spec, prefill, decode, *devices, given)
     write(answer, form)
     return 0 if fitting else 1

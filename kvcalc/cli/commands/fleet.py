@@ -11,6 +11,7 @@ from kvcalc.cli.options import (
     Form,
     HostOverhead,
     KvFormat,
+    Math,
     Model,
     Power,
     Pp,
@@ -66,6 +67,7 @@ def fleet(
     ] = None,
     kv_format: KvFormat = "native",
     weight_format: WeightFormat = "native",
+    math: Math = "native",
     tp: Tp = None,
     pp: Pp = None,
     ep: Ep = None,
@@ -126,7 +128,7 @@ def fleet(
     if acceptance is not None:
         drafting = None if draft in (None, "none") else load_model(str(draft))
         speculation = Speculation(draft_tokens, acceptance, drafting, free=draft == "none")
-    scenario = Scenario("decode", 1, 1, kv_format, weight_format)
+    scenario = Scenario("decode", 1, 1, kv_format, weight_format, math=math)
     people = parse_count(users, "users")
     found = sized(
         spec,

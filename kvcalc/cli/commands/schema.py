@@ -9,11 +9,16 @@ from kvcalc.cli.output import write_json
 
 
 @app.command()
-def schema(what: Annotated[Literal["model", "hardware"], typer.Argument(metavar="model|hardware", help="Which files.")]) -> None:
-    """The JSON Schema of spec or device files, for editors.
+def schema(
+    what: Annotated[
+        Literal["model", "hardware", "assumptions"], typer.Argument(metavar="model|hardware|assumptions", help="Which files.")
+    ],
+) -> None:
+    """The JSON Schema of spec, device or assumptions files, for editors.
 
     kvcalc schema model
     """
-    from kvcalc import hardware, spec
+    from kvcalc import assumptions, hardware, spec
 
-    write_json(spec.json_schema() if what == "model" else hardware.json_schema(), "json")
+    makers = {"model": spec.json_schema, "hardware": hardware.json_schema, "assumptions": assumptions.json_schema}
+    write_json(makers[what](), "json")

@@ -4,7 +4,23 @@ from typing import Annotated
 
 import typer
 
-from kvcalc.cli.options import DEFAULT_CONTEXT, Batch, Context, Dp, Ep, Form, KvFormat, Model, Phase, Pp, Tp, WeightFormat, app
+from kvcalc.cli.options import (
+    DEFAULT_CONTEXT,
+    Batch,
+    Context,
+    Dp,
+    Ep,
+    Form,
+    KvFormat,
+    Math,
+    Model,
+    Phase,
+    Pp,
+    Tp,
+    Usable,
+    WeightFormat,
+    app,
+)
 from kvcalc.cli.output import write
 
 
@@ -36,11 +52,13 @@ def whatif(
     phase: Phase = "decode",
     kv_format: KvFormat = "native",
     weight_format: WeightFormat = "native",
+    math: Math = "native",
     on: Annotated[str | None, typer.Option("--on", metavar="DEVICE", help="A device id or path, with a count if more.")] = None,
     tp: Tp = None,
     pp: Pp = None,
     ep: Ep = None,
     dp: Dp = None,
+    usable: Usable = None,
     form: Form = None,
 ) -> None:
     """The same model changed: before, after, difference and ratio, piece by piece; or the ladder of its tricks.
@@ -68,9 +86,11 @@ def whatif(
     from kvcalc.verify import evaluate
 
     spec = load_model(model)
-    devices = None if on is None else rig(on, tp, pp, ep, dp)
+    if on is None and (tp, pp, ep, dp, usable) != (None,) * 5:
+        raise ScenarioError("--tp, --pp, --ep, --dp and --usable need a device", "add --on, e.g. --on 8xh100-sxm")
+    devices = None if on is None else rig(on, tp, pp, ep, dp, usable)
     tokens = min(DEFAULT_CONTEXT, spec.max_context) if context is None else parse_tokens(context)
-    asked = Scenario(phase, tokens, parse_batch(batch), kv_format, weight_format)
+    asked = Scenario(phase, tokens, parse_batch(batch), kv_format, weight_format, math=math)
     if ladder:
         if set_ or without:
             raise ScenarioError("--ladder undoes every trick itself", "leave out --set and --without")
