@@ -65,8 +65,8 @@ CONVENTIONS: tuple[tuple[str, str], ...] = (
     (
         "reached",
         "what measured systems reach of a bound: median and range over published measurements of the same device and width of weights, "
-        "else of the device, else of its class. The range holds a further measurement of such systems as often as it says (one of a "
-        "model never measured less often); never folded into a bound",
+        "else of the device, else of its class; rows of one device, model, width and publication count as one system. The range holds a "
+        "further system as often as it says; a single row scatters more. Never folded into a bound; kvcalc list efficiency",
     ),
     (
         "several devices",

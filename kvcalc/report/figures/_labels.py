@@ -60,10 +60,14 @@ def end_labels(canvas: Canvas, axes: Axes, ends: Sequence[End]) -> list[Annotati
         for end in ends
     ]
     renderer = measured(canvas)
+    heights = [label.get_window_extent(renderer).height * AIR for label in made]
+    missing = sum(heights) - axes.get_window_extent(renderer).height
+    if missing > 0:  # more labels than stand above each other: a higher sheet
+        canvas.figure.set_figheight(canvas.figure.get_figheight() + missing / canvas.figure.dpi)
+        renderer = measured(canvas)
     points = 72.0 / canvas.figure.dpi
     box = axes.get_window_extent(renderer)
     wanted = [float(axes.transData.transform((axes.get_xlim()[0], end.y))[1]) for end in ends]
-    heights = [label.get_window_extent(renderer).height * AIR for label in made]
     placed = spread(wanted, heights, box.y0, box.y1)
     for label, end, at, to, height in zip(made, ends, wanted, placed, heights, strict=True):
         shift = (to - at) * points

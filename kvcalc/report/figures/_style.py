@@ -39,6 +39,8 @@ OTHER_DASH: Any = (0, (8, 2))
 HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++", "oooo", "----")
 LINE_WIDTH = 1.4
 FADE = 0.45
+TICKS = {"pad": 3.5, "size": 3.0, "width": 0.6}
+"""Of a tick at 8 pt [pt]."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class Style:
             "ytick.labelsize": self.points,
             "legend.fontsize": self.points,
             "axes.linewidth": 0.6 * self.scale,
+            **{f"{axis}tick.major.{what}": size * self.scale for axis in "xy" for what, size in TICKS.items()},
             "lines.linewidth": LINE_WIDTH * self.scale,
             "hatch.linewidth": 0.5 * self.scale,
             "grid.linewidth": 0.4 * self.scale,
