@@ -1,8 +1,10 @@
 """What is assumed about users, servers and buildings where nobody measured it for you: each value with its source, each to be changed."""
 
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
+from math import isfinite
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -13,6 +15,7 @@ from kvcalc.units import MAX_TOKENS, USD_PER_HOUR, WATTS, parse_quantity, parse_
 
 AS_ASKED = "as asked"
 """The source of a value that a flag or a bare line of a file gives."""
+_PLAIN = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?")
 
 
 class Assumed(Record):
@@ -29,6 +32,8 @@ def _written_short(value: Any) -> Any:
     """`pue: 1.1` is `pue: {value: 1.1, evidence: given, source: as asked}`."""
     if isinstance(value, Decimal):
         value = float(value)
+    if value is None:
+        raise ValueError("null gives no value")
     if isinstance(value, bool):
         raise ValueError(f"{str(value).lower()} is neither a number nor text")
     return {"value": value, "evidence": "given", "source": AS_ASKED} if isinstance(value, int | float | str) else value
@@ -97,12 +102,9 @@ class Assumptions(Record):
     def exact(self, name: str) -> Fraction:
         """A value without a unit, as it is written: 0.07 is 7/100. Raises ValueError where it is not a number."""
         value = getattr(self, name).value
-        try:
-            if isinstance(value, str):
-                raise ValueError
-            return Fraction(str(value))
-        except ValueError:
-            raise ValueError(f"{name}: {value!r} is not a number") from None
+        if isinstance(value, str) or not isfinite(value):
+            raise ValueError(f"{name}: {value!r} is not a number")
+        return Fraction(str(value))
 
     def number(self, name: str) -> float:
         """The same, as a float."""
@@ -113,10 +115,9 @@ class Assumptions(Record):
         value = getattr(self, name).value
         if not isinstance(value, str):
             return self.exact(name)
-        try:
+        if _PLAIN.fullmatch(value.strip()):
             return Fraction(value)
-        except ValueError:
-            return Fraction(_read(lambda: parse_tokens(value, name)))
+        return Fraction(_read(lambda: parse_tokens(value, name)))
 
     def _quantity(self, name: str, units: dict[str, Any]) -> float | None:
         given: Assumed | None = getattr(self, name)

@@ -264,6 +264,9 @@ def test_a_fleet_that_cannot_be(users: int, changes: dict[str, object], words: s
         ({"prompt": "4KB"}, "cannot read"),
         ({"tokens_in": -1}, "between 0 and"),
         ({"tokens_out": "many"}, "cannot read"),
+        ({"tokens_in": "1/0"}, "cannot read"),
+        ({"tokens_in": "1e999999999"}, "cannot read"),
+        ({"spare": float("inf")}, "not a number"),
         ({"cached_share": 1.5}, "between 0 and 1"),
         ({"decode_efficiency": 0}, "more than 0 and at most 1"),
         ({"prefill_efficiency": 1.1}, "more than 0 and at most 1"),
@@ -290,6 +293,7 @@ def test_a_file_reads_like_the_flags_and_errors_have_a_place(tmp_path: Path) -> 
     for text, where in (
         ("pue: 1.1\npuee: 1.2\n", r"mine.yaml:2:"),
         ("pue: 1.1\ndecode_efficiency: 0\n", r"mine.yaml:2:1: decode_efficiency: 0 must be more than 0"),
+        ("pue: null\n", r"mine.yaml:1:1: pue: null gives no value"),
         ("- pue\n", "mapping"),
     ):
         mine.write_text(text)

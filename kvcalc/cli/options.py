@@ -53,6 +53,16 @@ Math = Annotated[
     str,
     typer.Option("--math", help="Arithmetic of the weights' products, where it is not the format's own: bf16 for weight-only."),
 ]
+Columns = Annotated[
+    str | None, typer.Option("--columns", metavar="A,B,C", help="Only these columns, by head or key. An unknown one: the list.")
+]
+Sort = Annotated[
+    str | None, typer.Option("--sort", metavar="COLUMN", help="By this column, by head or key; -COLUMN: the largest first.")
+]
+RelativeTo = Annotated[
+    str | None,
+    typer.Option("--relative-to", metavar="MODEL", help="Each measure over that of this model at the same context: 1.00 is the same."),
+]
 Form = Annotated[Format | None, typer.Option("--format", help="Default: text on a terminal, tsv in a pipe.")]
 
 DEFAULT_CONTEXT = 131072

@@ -1,11 +1,12 @@
 """One neutral table: raw values in, the same text out for every writer. A document is a title, paragraphs and tables."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from textwrap import wrap
 from typing import Any, NamedTuple
 
-from kvcalc.units import cell, decimal_prefix, decimal_scale, gib, seconds_unit, significant
+from kvcalc.units import GIB, cell, decimal_prefix, decimal_scale, seconds_unit, significant
 
 Cell = str | int | float | bool | Fraction | None
 UNKNOWN = "-"
@@ -22,6 +23,21 @@ class Column(NamedTuple):
     text: Callable[[Any], str] = str
     numeric: bool = True
     raw: str = ""
+
+    @property
+    def words(self) -> str:
+        """The head without its unit."""
+        return self.head.partition("[")[0].strip()
+
+    @property
+    def unit(self) -> str:
+        """The unit of the head, in its brackets; empty if it has none."""
+        return self.head[self.head.find("[") :] if "[" in self.head else ""
+
+    @property
+    def source(self) -> str:
+        """The key of the row under which the raw value stands."""
+        return self.raw or self.key
 
 
 @dataclass(frozen=True)
@@ -43,6 +59,22 @@ class Table:
     @property
     def heads(self) -> list[str]:
         return [column.head for column in self.columns]
+
+    @property
+    def names(self) -> list[str]:
+        """Heads that tell the columns apart: where a head is empty, only a unit, or stands twice, the key takes the place of its words."""
+        heads = self.heads
+        return [
+            column.head
+            if column.words and heads.count(column.head) == 1
+            else f"{column.key} {column.unit}".rstrip()
+            for column in self.columns
+        ]
+
+    @property
+    def keys(self) -> list[str]:
+        """What programs get of every row."""
+        return list(dict.fromkeys([*(column.source for column in self.columns), *self.more]))
 
     def texts(self, rows: Iterable[dict[str, Cell]]) -> list[list[str]]:
         """The cells as text, row by row."""
@@ -67,7 +99,7 @@ class Table:
 
     def records(self) -> list[dict[str, Any]]:
         """Rows as flat dictionaries of plain numbers, for JSON and data frames."""
-        keys = dict.fromkeys([*(column.raw or column.key for column in self.columns), *self.more])
+        keys = self.keys
         return [{key: _plain(row.get(key)) for key in keys} for row in self.rows]
 
 
@@ -132,8 +164,14 @@ def count_column(key: str, head: str) -> Column:
     return Column(key, head, lambda value: f"{value:,}")
 
 
+def measured(value: int | float | Fraction) -> str:
+    """A number of a column: three significant digits; less than 0.001 is said to be less."""
+    small = cell(value)
+    return small if small.startswith("<") else significant(value)
+
+
 def gib_column(key: str, head: str) -> Column:
-    return Column(key, f"{head} [GiB]", gib)
+    return Column(key, f"{head} [GiB]", lambda value: measured(Fraction(value) / GIB))
 
 
 def percent_column(key: str, head: str = "%") -> Column:
@@ -147,7 +185,7 @@ def ratio_column(key: str, head: str) -> Column:
 def time_column(key: str, head: str, largest: float) -> Column:
     """Seconds in the one unit that suits the largest value: time [ms]."""
     unit, scale = seconds_unit(largest)
-    return Column(key, f"{head} [{unit}]", lambda value: cell(Fraction(value) / scale))
+    return Column(key, f"{head} [{unit}]", lambda value: measured(Fraction(value) / scale))
 
 
 def scaled_column(key: str, head: str, unit: str, values: Iterable[Cell]) -> Column:
@@ -155,4 +193,123 @@ def scaled_column(key: str, head: str, unit: str, values: Iterable[Cell]) -> Col
     numbers = [value for value in values if isinstance(value, int | float | Fraction)]
     prefix = decimal_prefix(max(numbers, default=0))
     scale, shown = decimal_scale(prefix), (prefix + unit) if unit else {"G": "B"}.get(prefix, prefix)
-    return Column(key, f"{head} [{shown}]" if shown else head, lambda value: cell(Fraction(value) / scale))
+    return Column(key, f"{head} [{shown}]" if shown else head, lambda value: measured(Fraction(value) / scale))
+
+
+# -- in lines of so many characters -------------------------------------------------------------------------------------------------
+
+GAP, LEAST_GAP = 2, 1
+PROSE_WIDTH = 24
+"""Text this wide folds without harm; narrower only if nothing else helps."""
+MIN_TEXT_WIDTH = 12
+MIN_HEAD_WIDTH = 6
+MARKS = ("/", "-_.,;:?&=#%")
+"""After what a word that is longer than a line may break: an address at its slashes, else at another mark."""
+
+
+def folded(text: str, width: int) -> list[str]:
+    """Lines of at most so many characters, broken between words. An indented line goes on under its indent."""
+    return [line for paragraph in text.split("\n") for line in _folded(paragraph, width)]
+
+
+def _folded(line: str, width: int) -> list[str]:
+    if len(line) <= width:
+        return [line]
+    words = line.lstrip()
+    indent = line[: len(line) - len(words)]
+    room = max(width - len(indent), 1)
+    lines: list[str] = []
+    last: str | None = None
+    for word in words.split(" "):
+        if last is not None and len(last) + 1 + len(word) <= room:
+            last = f"{last} {word}"
+            continue
+        lines += [] if last is None else [last]
+        *broken, last = _pieces(word, room)
+        lines += broken
+    return [indent + each.rstrip() for each in (*lines, last or "")]
+
+
+def _pieces(word: str, room: int) -> Iterator[str]:
+    """A long word in pieces that fit, each as long as the marks allow but more than half of the room."""
+    while len(word) > room:
+        places = (max(word.rfind(mark, 0, room) for mark in marks) + 1 for marks in MARKS)
+        place = next((place for place in places if 2 * place > room), room)
+        yield word[:place]
+        word = word[place:]
+    yield word
+
+
+Lines = list[list[str]]
+"""A row in lines; each line has the cells padded to their columns, the gaps before them included."""
+
+
+class Layout(NamedTuple):
+    """A table in lines: heads, rows and footer rows."""
+
+    width: int
+    heads: Lines
+    rows: list[Lines]
+    foot: list[Lines]
+
+
+def laid_out(table: Table, most: int, *, tall: bool = True) -> Layout:
+    """A table within so many characters. Numbers and the first column are never cut: if they do not fit, it is wider.
+
+    What is too wide folds its long texts, then narrows its gaps from the left, then folds shorter texts. `tall`: heads of numbers in
+    several lines.
+    """
+    body, foot = table.body, table.foot
+    heads, widths, fixed = [], [], []
+    for place, column in enumerate(table.columns):
+        content = max((len(row[place]) for row in (*body, *foot)), default=0)
+        head = _tall_head(column, max(content, MIN_HEAD_WIDTH)) if tall and column.numeric else [column.head]
+        heads.append(head)
+        widths.append(max(content, *map(len, head)))
+        fixed.append(column.numeric or place == 0)
+    widths, gaps = _fitted(widths, fixed, most)
+
+    def cut(cells: Sequence[str]) -> list[list[str]]:
+        return [[text] if len(text) <= width else folded(text, width) for text, width in zip(cells, widths, strict=True)]
+
+    cut_heads = [[part for line in head for part in folded(line, width)] for head, width in zip(heads, widths, strict=True)]
+    cut_rows, cut_foot = [cut(row) for row in body], [cut(row) for row in foot]
+    widths = [
+        max(len(line) for cells in (cut_heads, *cut_rows, *cut_foot) for line in cells[place]) for place in range(len(widths))
+    ]
+
+    def lines(cells: list[list[str]], *, bottom: bool = False) -> Lines:
+        height = max(map(len, cells), default=0)
+        filled = [([""] * (height - len(cell)) + cell) if bottom else (cell + [""] * (height - len(cell))) for cell in cells]
+        return [
+            [
+                " " * gap + (text.rjust(width) if column.numeric else text.ljust(width))
+                for text, width, gap, column in zip(line, widths, gaps, table.columns, strict=True)
+            ]
+            for line in zip(*filled, strict=True)
+        ]
+
+    whole = sum(widths) + sum(gaps)
+    return Layout(whole, lines(cut_heads, bottom=True), [lines(row) for row in cut_rows], [lines(row) for row in cut_foot])
+
+
+def _tall_head(column: Column, width: int) -> list[str]:
+    """A head in lines no wider than its column, its unit on a line of its own."""
+    words = wrap(column.words.replace("-", "- "), width, break_long_words=False)
+    lines = [line.replace("- ", "-") for line in words]
+    return [*lines, column.unit] if column.unit or not lines else lines
+
+
+def _fitted(widths: Sequence[int], fixed: Sequence[bool], most: int) -> tuple[list[int], list[int]]:
+    """Widths of columns and the gaps before them, within so many characters where that can be."""
+    made, gaps = list(widths), [0, *[GAP] * (len(widths) - 1)][: len(widths)]
+    for floor in (PROSE_WIDTH, MIN_TEXT_WIDTH):
+        while sum(made) + sum(gaps) > most:
+            widest = max((width, place) for place, width in enumerate(made) if not fixed[place]) if not all(fixed) else (0, 0)
+            if widest[0] <= floor:
+                break
+            made[widest[1]] -= 1
+        for place in range(1, len(gaps)):
+            if sum(made) + sum(gaps) > most:
+                gaps[place] = LEAST_GAP
+    return made, gaps

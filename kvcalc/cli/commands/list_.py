@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from kvcalc.cli.options import Form, app
+from kvcalc.cli.options import Columns, Form, app
 from kvcalc.cli.output import write
 
 
@@ -46,9 +46,15 @@ def list_(
         typer.Option("--has", help="hardware: with this arithmetic, its rate published or not."),
     ] = None,
     max_price: Annotated[str | None, typer.Option("--max-price", help="hardware: rented for at most so much: 2USD/h.")] = None,
+    columns: Columns = None,
     sort: Annotated[
-        Literal["id", "memory", "bandwidth", "compute", "power", "price"] | None,
-        typer.Option("--sort", help="hardware: by what."),
+        str | None,
+        typer.Option(
+            "--sort",
+            metavar="COLUMN",
+            help="By this column, by head or key; -COLUMN: the largest first. hardware also: memory, bandwidth, compute, power, the "
+            "largest first; price, the cheapest first.",
+        ),
     ] = None,
     form: Form = None,
 ) -> int:
@@ -58,6 +64,8 @@ def list_(
 
     kvcalc list hardware --class datacenter-gpu --has fp8 --sort bandwidth
 
+    kvcalc list models --sort -params --columns id,params,active
+
     kvcalc list attention
 
     Exit code 1: no device meets what was asked.
@@ -65,14 +73,19 @@ def list_(
     from kvcalc.catalog import device_ids, load_device, load_model, model_ids
     from kvcalc.errors import ScenarioError
     from kvcalc.report import receipts, tables
+    from kvcalc.report.shaped import first_shaped
+    from kvcalc.report.table import Document, Table
 
-    filters = (device_class, vendor, min_memory, max_memory, min_usable, min_bandwidth, has, max_price, sort)
+    def shown(answer: Document | Table, by: str | None = sort) -> None:
+        write(first_shaped(answer, columns, by), form)
+
+    filters = (device_class, vendor, min_memory, max_memory, min_usable, min_bandwidth, has, max_price)
     if what != "hardware" and filters != (None,) * len(filters):
         raise ScenarioError(f"these filters are for hardware, not for {what}", "kvcalc list hardware --class consumer-gpu")
     if what == "models":
-        write(tables.models([load_model(name) for name in model_ids()]), form)
+        shown(tables.models([load_model(name) for name in model_ids()]))
     elif what == "hardware":
-        from kvcalc.report.devices import Wanted, devices
+        from kvcalc.report.devices import SORTS, Wanted, devices
         from kvcalc.units import BYTES, BYTES_PER_S, USD_PER_HOUR
 
         wanted = Wanted(
@@ -84,23 +97,23 @@ def list_(
             _quantity(min_bandwidth, BYTES_PER_S, "min-bandwidth", "TB/s"),
             has,
             _quantity(max_price, USD_PER_HOUR, "max-price", "USD/h"),
-            sort or "id",
+            sort if sort in SORTS else "id",
         )
         table = devices([load_device(name) for name in device_ids()], wanted)
-        write(table, form)
+        shown(table, None if sort in SORTS else sort)
         return 0 if table.rows else 1
     elif what == "allocators":
-        write(receipts.allocators(), form)
+        shown(receipts.allocators())
     elif what == "figures":
-        write(receipts.drawings(), form)
+        shown(receipts.drawings())
     elif what == "efficiency":
         from kvcalc.report.reached import efficiency_table
 
-        write(efficiency_table(), form)
+        shown(efficiency_table())
     elif what == "formats":
-        write(receipts.formats(), form)
+        shown(receipts.formats())
     else:
-        write(receipts.kinds(what), form)
+        shown(receipts.kinds(what))
     return 0
 
 
