@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kvcalc.hardware import Device
     from kvcalc.parallel import Plan
     from kvcalc.scenario import Scenario
+    from kvcalc.shown import Picture, Shown, closed_form, ladder, plot, without
     from kvcalc.spec import ModelSpec
 
 __version__ = "0.1.0"
@@ -30,17 +31,23 @@ __all__ = [
     "Grid",
     "KvcalcError",
     "ModelSpec",
+    "Picture",
     "Plan",
     "Scenario",
+    "Shown",
     "__version__",
     "changed",
+    "closed_form",
     "compare",
     "device_ids",
     "estimate",
+    "ladder",
     "load_device",
     "load_model",
     "model_ids",
+    "plot",
     "sweep",
+    "without",
 ]
 
 _HOMES = {
@@ -52,6 +59,7 @@ _HOMES = {
     "hardware": ("Device",),
     "parallel": ("Plan",),
     "scenario": ("Scenario",),
+    "shown": ("Picture", "Shown", "closed_form", "ladder", "plot", "without"),
     "spec": ("ModelSpec",),
 }
 """The module of each public name."""

@@ -36,6 +36,9 @@ class Shown:
     def __str__(self) -> str:
         return WRITERS["text"](self.document)
 
+    def __repr__(self) -> str:
+        return f"<Shown: {self.document.title}>"
+
     def _repr_html_(self) -> str:
         return WRITERS["html"](self.document)
 
@@ -52,6 +55,9 @@ class Picture:
     def records(self) -> list[dict[str, Any]]:
         """The data behind the figure, as flat dictionaries of plain numbers."""
         return self.drawing.table.records()
+
+    def __repr__(self) -> str:
+        return f"<Picture: {self.drawing.title}; {', '.join(model.id for model in self.request.models)}>"
 
     @property
     def caption(self) -> str:

@@ -21,8 +21,7 @@ from kvcalc import KvcalcError, changed, estimate, load_device, load_model, swee
 from kvcalc.grid import chunks, read_settings, read_values
 from kvcalc.spec import ModelSpec
 
-KVCALC = [sys.executable, "-c", "from kvcalc.cli.commands import sweep; from kvcalc.cli import main; main()"]
-"""The command, whether or not it is listed already."""
+KVCALC = [sys.executable, "-m", "kvcalc"]
 SUMS = ("weight_bytes", "state_bytes", "state_bytes_per_token", "read_bytes", "written_bytes", "flops", "attention_flops")
 SPEEDS = ("fits", "needed_bytes", "usable_bytes", "seconds_lower", "seconds_upper", "tokens_per_second", "bound_by")
 MONEY = ("joules_per_token", "usd_per_million_tokens")
@@ -198,7 +197,7 @@ ARGUMENTS = [
     "gemma-4-e2b",
     "llama-3.1-8b",
     "-c",
-    "4K..64K+4K",
+    "4K..32K+4K",
     "-b",
     "1,8",
     "--kv-format",
@@ -213,11 +212,11 @@ def test_several_processes_write_the_same_bytes(form: str) -> None:
     arguments = [*ARGUMENTS, "--format", form]
     one, two = run(*arguments), run(*arguments, "--jobs", "2")
     assert one.returncode == two.returncode == 0
-    assert one.stdout == two.stdout and len(one.stdout.splitlines()) == 256 + (form != "jsonl")
+    assert one.stdout == two.stdout and len(one.stdout.splitlines()) == 128 + (form != "jsonl")
 
 
 def test_the_command_writes_the_rows_of_the_grid() -> None:
-    grid = sweep("gemma-4-e2b,llama-3.1-8b", "4K..64K+4K", "1,8", "rtx-4090,8xh100-sxm", kv_formats="native,q6_k")
+    grid = sweep("gemma-4-e2b,llama-3.1-8b", "4K..32K+4K", "1,8", "rtx-4090,8xh100-sxm", kv_formats="native,q6_k")
     lines = run(*ARGUMENTS, "--format", "jsonl").stdout.splitlines()
     assert [json.loads(line) for line in lines] == grid.records()
     result = run(*ARGUMENTS)
@@ -225,12 +224,9 @@ def test_the_command_writes_the_rows_of_the_grid() -> None:
     read = rows_of(result.stdout)
     assert len(read) == len(lines)
     for text, row in zip(read, grid, strict=True):
-        for name, value in row.items():
-            shown = (
-                {None: "", True: "true", False: "false"}.get(value, str(value)) if not isinstance(value, float | int) else None
-            )
-            shown = ("true" if value else "false") if isinstance(value, bool) else str(value) if shown is None else shown
-            assert text[name] == shown
+        assert text == {name: "" if value is None else str(value).lower() for name, value in row.items() if name != "error"} | {
+            "error": row["error"] or ""
+        }
     assert result.stderr == ""
 
 
@@ -260,11 +256,9 @@ def test_a_row_of_the_command_is_the_json_of_estimate() -> None:
 
 
 def test_lists_of_a_field_in_a_cell() -> None:
-    result = run(
-        "gemma-3-1b", "-c", "4K", "--set", "layers.0.of=[local, full],[full, local]", "--set", "layers.0.repeat=1..13+12"
-    )
-    cells = [row["layers.0.of"] for row in rows_of(result.stdout)]
-    assert json.loads(cells[0]) == ["local", "full"] and json.loads(cells[-1]) == ["full", "local"]
+    result = run("gemma-2-2b", "-c", "4K,8K", "--set", "layers.0.of=[local, full],[full, local]")
+    cells = [json.loads(row["layers.0.of"]) for row in rows_of(result.stdout)]
+    assert cells == [["local", "full"]] * 2 + [["full", "local"]] * 2
 
 
 def test_a_limit_takes_the_first_rows() -> None:
@@ -278,7 +272,7 @@ def test_a_limit_takes_the_first_rows() -> None:
 
 
 def test_memory_is_flat() -> None:
-    grid = sweep("llama-3.1-8b", "1K..1000K+1K", "1..20+1", "h100-sxm")
+    grid = sweep("llama-3.1-8b", "1K..1000K+1K", "1..20+1")
     assert len(grid) == 20_000
     parts = chunks(grid, "csv")
     for _ in range(20):
@@ -458,7 +452,8 @@ def on_a_terminal(*arguments: str, rows_too: bool) -> str:
 
 
 def test_how_far_it_is_stands_on_a_terminal_alone() -> None:
-    shown = on_a_terminal(*ARGUMENTS, rows_too=False)
-    assert "256 of 256 points, 100 %" in shown and shown.endswith("\r")
-    assert "points" not in on_a_terminal(*ARGUMENTS, rows_too=True)
-    assert "points" not in run(*ARGUMENTS).stderr
+    arguments = ["llama-3.1-8b", "-c", "4K..128K+4K", "-b", "1,8,64,256"]
+    shown = on_a_terminal(*arguments, rows_too=False)
+    assert "128 of 128 points, 100 %" in shown and shown.endswith("\r")
+    assert "points" not in on_a_terminal(*arguments, rows_too=True)
+    assert "points" not in run(*arguments).stderr

@@ -129,7 +129,14 @@ def of_markdown(page: str) -> list[list[str]]:
 
 PLAIN = {r"\&": "&", r"\%": "%", r"\_": "_", r"\#": "#", r"\$": "$", r"\{": "{", r"\}": "}", r"\^{}": "^", r"-{}": "-"} | {
     rf"\text{name}{{}}": character
-    for name, character in {"backslash": "\\", "asciitilde": "~", "less": "<", "greater": ">", "bar": "|", "asciigrave": "`"}.items()
+    for name, character in {
+        "backslash": "\\",
+        "asciitilde": "~",
+        "less": "<",
+        "greater": ">",
+        "bar": "|",
+        "asciigrave": "`",
+    }.items()
 }
 MATHS = {r"$\cdot$": "·", r"$\times$": "×", r"$\mu$": "µ", r"$\leq$": "≤", r"$\geq$": "≥", r"\allowbreak{}": ""}
 COMMAND = re.compile("|".join(re.escape(made) for made in sorted(PLAIN | MATHS, key=len, reverse=True)))
@@ -536,7 +543,11 @@ def test_a_comparison_relative_to_a_model() -> None:
     assert gemma["state_bytes_relative"] == Fraction(811_597_824, 16 * GIB)
     cells = dict(zip(given.heads, given.body[0], strict=True))
     assert cells["state [x]"] == "0.0472" and dict(zip(given.heads, given.body[1], strict=True))["state [x]"] == "1.00"
-    assert given.heads == ["model", "ctx", *(f"{name} [x]" for name in ("weights", "state", "B/token", "traffic", "work", "h100-sxm-80gb"))]
+    assert given.heads == [
+        "model",
+        "ctx",
+        *(f"{name} [x]" for name in ("weights", "state", "B/token", "traffic", "work", "h100-sxm-80gb")),
+    ]
     assert set(given.body[1][2:]) == {"1.00"}
     ours, theirs = plain.rows
     for key in ("weight_bytes", "state_bytes_per_token", "traffic_bytes", "flops", "h100-sxm-80gb"):

@@ -31,7 +31,10 @@ def _beside(answer: "Document | Table") -> None:
     if isinstance(answer, Document):
         print(answer.title, *(part for part in answer.parts if not isinstance(part, Table)), sep="\n", file=sys.stderr)
         if len(answer.tables) > 1:
-            print(f"note: the first of {len(answer.tables)} tables; --format text, md, json, html and latex have all", file=sys.stderr)
+            print(
+                f"note: the first of {len(answer.tables)} tables; --format text, md, json, html and latex have all",
+                file=sys.stderr,
+            )
     elif answer.title:
         print(answer.title, file=sys.stderr)
     for note in answer.notes:

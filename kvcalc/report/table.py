@@ -65,9 +65,7 @@ class Table:
         """Heads that tell the columns apart: where a head is empty, only a unit, or stands twice, the key takes the place of its words."""
         heads = self.heads
         return [
-            column.head
-            if column.words and heads.count(column.head) == 1
-            else f"{column.key} {column.unit}".rstrip()
+            column.head if column.words and heads.count(column.head) == 1 else f"{column.key} {column.unit}".rstrip()
             for column in self.columns
         ]
 

@@ -171,9 +171,7 @@ def as_json(answer: Answer) -> str:
 
 def json_lines(answer: Answer) -> str:
     """One row a line, raw values; of a document its first table."""
-    return "".join(
-        json.dumps(record, ensure_ascii=False) + "\n" for table in _tables(answer) for record in table.records()
-    )
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for table in _tables(answer) for record in table.records())
 
 
 # -- HTML ---------------------------------------------------------------------------------------------------------------------------
@@ -308,7 +306,9 @@ def _bracketed(line: str) -> str:
 
 def _latex_facts(facts: Facts) -> str:
     items = (rf"\item[{{{_tex(label)}}}] {_bracketed(_tex(words))}" for label, words in facts.lines)
-    return "\n".join([*([_tex_lines(facts.head), ""] if facts.head else []), r"\begin{description}", *items, r"\end{description}"])
+    return "\n".join(
+        [*([_tex_lines(facts.head), ""] if facts.head else []), r"\begin{description}", *items, r"\end{description}"]
+    )
 
 
 def _latex_table(table: Table, caption: str, notes: tuple[str, ...]) -> str:
@@ -320,9 +320,7 @@ def _latex_table(table: Table, caption: str, notes: tuple[str, ...]) -> str:
     tabular = [rf"\begin{{tabular}}{{{_latex_columns(table)}}}", *body, r"\end{tabular}"]
     title = [rf"\caption{{{_tex(caption)}}}"] if caption else []
     below = [r"\par\smallskip", r"\begin{minipage}{\linewidth}", r"\footnotesize", *_tex_notes(notes), r"\end{minipage}"]
-    return "\n".join(
-        [r"\begin{table}[htbp]", r"\centering", *title, *tabular, *(below if notes else []), r"\end{table}"]
-    )
+    return "\n".join([r"\begin{table}[htbp]", r"\centering", *title, *tabular, *(below if notes else []), r"\end{table}"])
 
 
 def _latex_columns(table: Table) -> str:

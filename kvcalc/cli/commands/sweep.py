@@ -1,5 +1,6 @@
 """The `sweep` command."""
 
+import os
 import sys
 from time import monotonic
 from typing import Annotated, Literal
@@ -72,13 +73,16 @@ def sweep(
     parts = chunks(grid, form, jobs)
     shown = _Counter(len(grid))
     done = errors = 0
-    sys.stdout.write(header(grid, form))
     try:
+        sys.stdout.write(header(grid, form))
         for part in parts:
             sys.stdout.write(part.text)
             sys.stdout.flush()
             done, errors = done + part.rows, errors + part.errors
             shown.at(done)
+    except BrokenPipeError:  # whoever reads has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     finally:
         shown.close()
     for note in grid.notes:

@@ -1,7 +1,7 @@
 """The article in order: an opening, a section for each technique, the other claims, what is left out, and where it comes from."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kvcalc import __version__, catalog
 from kvcalc.explain import CONVENTIONS
@@ -132,7 +132,11 @@ def _picture(name: str, technique: Technique, shown: Shown, pairs: Sequence[Pair
         models = [each for two in pairs for each in (two.model, two.without)]
     context = max(two.context for two in pairs)
     request = Request(tuple(models), Scenario(context=context), options=shown.options)
-    return Picture(name, figures.drawing(shown.figure, request), request)
+    drawing = figures.drawing(shown.figure, request)
+    if shown.undone:
+        meanings = dict.fromkeys(f"Without: {two.meaning}" for two in pairs)
+        drawing = replace(drawing, says=(*drawing.says, *meanings))
+    return Picture(name, drawing, request)
 
 
 def _claims(technique: Technique, claims: Claims) -> Iterator[Block]:

@@ -41,12 +41,13 @@ nav a:hover,nav a:focus-visible{color:var(--link);text-decoration:underline}
 .wide{width:min(66rem,100vw - 2rem);margin-left:50%;transform:translateX(-50%)}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(19rem,100%),1fr));gap:1rem;max-width:44rem;margin-block:0 1.5rem}
 .tile{border:1px solid var(--line);border-radius:.7rem;padding:1rem 1.1rem .75rem;font-family:var(--sans)}
-.tile dl{margin:0}
-.tile dt{font-size:.76rem;color:var(--soft);line-height:1.2}
-.tile dd{margin:.05rem 0 .65rem;display:flex;align-items:baseline;flex-wrap:wrap;gap:.1rem .5rem;font-variant-numeric:tabular-nums}
-.tile b{font-size:1.18rem;font-weight:650;letter-spacing:-.01em}
-.tile small{color:var(--soft);font-size:.8rem}
-.tile .badge{margin-left:auto}
+.tile dl{margin:0;display:grid;gap:.6rem 2rem}
+.tile:only-child dl{grid-template-columns:repeat(auto-fit,minmax(min(15rem,100%),1fr))}
+.tile dt{font-size:.78rem;color:var(--soft);display:flex;justify-content:space-between;align-items:center}
+.tile dd{margin:.05rem 0 0;font-variant-numeric:tabular-nums;line-height:1.35}
+.tile b{font-size:1.15rem;font-weight:650;letter-spacing:-.01em}
+.tile small{color:var(--soft);font-size:.8rem;white-space:nowrap}
+.badge{margin-left:auto}
 .badge{font:600 .76rem/1.5 var(--sans);padding:.06rem .5rem;border-radius:1rem;white-space:nowrap;background:var(--same-wash);
  color:var(--soft);font-variant-numeric:tabular-nums}
 .badge.saves,.badge.agrees{background:var(--saves-wash);color:var(--saves)}
@@ -96,6 +97,7 @@ figcaption strong{color:var(--ink)}
  header{padding-top:2.2rem}
  nav ol{columns:1}
  .wide{width:100%;margin-left:0;transform:none}
+ td:first-child{white-space:normal;max-width:9rem}
  .page{display:none}
  .column{display:block}
  .forms dl{display:block}

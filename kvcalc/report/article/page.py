@@ -163,9 +163,9 @@ def _tile(tile: Tile) -> str:
     rows = []
     for one in tile.figures:
         sort = "same" if one.ratio == 1 else "saves" if one.ratio < 1 else "costs"
-        before = "" if one.ratio == 1 else f"<small>instead of {escape(one.before)}</small>"
-        factor = "the same" if one.ratio == 1 else f"x {one.factor}".replace("x ", "× ")
-        rows.append(f'<dt>{escape(one.what)}</dt><dd><b>{escape(one.now)}</b> {before}<span class="badge {sort}">{factor}</span></dd>')
+        before = "" if one.ratio == 1 else f" <small>instead of {escape(one.before)}</small>"
+        badge = f'<span class="badge {sort}">{"the same" if one.ratio == 1 else f"× {one.factor}"}</span>'
+        rows.append(f"<div><dt>{escape(one.what)} {badge}</dt><dd><b>{escape(one.now)}</b>{before}</dd></div>")
     return "\n".join(['<div class="tile">', f"<h4>{escape(tile.head)}</h4>", "<dl>", *rows, "</dl>", "</div>"])
 
 
@@ -230,7 +230,7 @@ def _cell(column: Column, value: Cell, text: str) -> str:
 def cited(text: str) -> str:
     """A source: its words lead to its address; without words the address itself."""
     found = list(ADDRESS.finditer(text))
-    if len(found) != 1 or found[0].end() != len(text):
+    if len(found) != 1 or found[0].end() != len(text) or not found[0][0].startswith("http"):
         return marked(text)
     words = text[: found[0].start()].rstrip(" ,")
     return _link(found[0][0], words) if words else marked(text)

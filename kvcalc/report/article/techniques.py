@@ -101,8 +101,8 @@ TECHNIQUES = (
                 "Per-layer embeddings lower cache size and memory traffic",
                 (_SUMMARY,),
                 "They leave the cache as it is, and add to the traffic: {model} keeps {state} of state with them and {state_without} "
-                "without, and moves {traffic} per step instead of {traffic_without}. The table takes {piece_weights} of storage, of which a "
-                "token reads {piece_read}.",
+                "without, and moves {traffic} per step instead of {traffic_without}. The table takes {piece_weights} of storage; a "
+                "token reads {piece_read} of it.",
                 ("{code}",),
             ),
         ),

@@ -153,7 +153,7 @@ def _fields(model: ModelSpec, paths: Sequence[str]) -> Iterator[str]:
         used = {layer.attention for layer in model.plan}
         for name, part in named.items():
             if path != "attention" or name in used:
-                yield f"`{name}` is {_said(part)}"
+                yield _said(part) if name == kind_of(part) else f"`{name}` is {_said(part)}"
 
 
 def _said(part: Part) -> str:

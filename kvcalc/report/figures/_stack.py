@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any, cast
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -200,13 +201,14 @@ def tall(canvas: Canvas, lines: float) -> None:
 
 def headline(canvas: Canvas, axes: Axes, words: Sequence[str]) -> int:
     """Words above the axes, from their left: as many in a line as fit on the sheet. The number of lines."""
-    title = axes.set_title("", loc="left", color=canvas.style.ink)
+    title = axes.set_title(words[0], loc="left", color=canvas.style.ink)
+    renderer = measured(canvas)
+    room = canvas.figure.bbox.x1 - canvas.style.points - title.get_window_extent(renderer).x0
     lines: list[str] = []
     for word in words:
         longer = f"{lines[-1]} · {word}" if lines else word
         title.set_text(longer)
-        box = title.get_window_extent(measured(canvas))
-        if lines and box.x1 <= canvas.figure.bbox.x1 - canvas.style.points:
+        if lines and title.get_window_extent(renderer).width <= room:
             lines[-1] = longer
         else:
             lines.append(word)
@@ -216,7 +218,7 @@ def headline(canvas: Canvas, axes: Axes, words: Sequence[str]) -> int:
 
 def keys(canvas: Canvas, handles: Sequence[Artist]) -> int:
     """A key outside of the axes, in as many columns as fit on the sheet. The number of its lines."""
-    style = canvas.style
+    style, sheet = canvas.style, cast(Any, canvas.figure.canvas)
     for columns in range(len(handles), 0, -1):
         legend = canvas.figure.legend(
             handles=list(handles),
@@ -230,7 +232,7 @@ def keys(canvas: Canvas, handles: Sequence[Artist]) -> int:
             columnspacing=1.2,
             labelspacing=0.3,
         )
-        width = legend.get_window_extent(measured(canvas)).width
+        width = legend.get_window_extent(sheet.get_renderer()).width
         if columns == 1 or width <= canvas.figure.bbox.width - style.points:
             return -(-len(handles) // columns)
         legend.remove()

@@ -117,8 +117,9 @@ def _draw(canvas: Canvas, request: Request, table: Table, found: Mapping[str, st
     made = canvas.axes(2, 1, sharey=True) if narrow else canvas.axes(1, 2, sharey=True)
     names = in_order(found)
     colours = band_colours(names)
+    by = part_of(request)
     handles = [
-        *(Patch(facecolor=colours[name], edgecolor=style.paper, linewidth=0, label=band_text(name, found, part_of(request))) for name in names),
+        *(Patch(facecolor=colours[name], linewidth=0, label=band_text(name, found, by)) for name in names),
         *two_keys(MEMORY, style),
     ]
     totals = [_bars(canvas, axes, table, measure, colours) for axes, measure in zip(made, MEASURES, strict=True)]

@@ -27,7 +27,7 @@ from kvcalc.units import bytes_text, tokens
 
 ABOUT = "the layers of a model as a strip: kind, bytes of state that each owns (linear), and which layers read another's"
 
-PALE = 0.3
+PALE = 0.36
 """Opacity of a layer that reads another's rows."""
 MOST_OWNERS = 4
 """So many owners are named; more are counted."""
@@ -351,7 +351,7 @@ class _Page:
         thin = 0.7 * style.scale
         axes.plot([owner, owner, readers[-1]], [top, at, at], color=colour, linewidth=1.5 * thin, solid_joinstyle="miter", clip_on=False)
         axes.vlines(readers, top, at, color=colour, linewidth=thin, clip_on=False)
-        axes.plot([owner], [at], marker="o", markersize=0.4 * style.points, color=colour, clip_on=False, zorder=3)
+        axes.plot([owner], [at], marker="o", markersize=min(0.4 * style.points, 72 * self.cell), color=colour, clip_on=False, zorder=3)
 
 
 def _bytes_tick(size: int) -> str:

@@ -42,6 +42,8 @@ STEEP = 6
 STEPS = (1, 2, 5)
 DECADES = {"x": {"column": 1.4, "page": 3.2, "slide": 3.2}, "y": {"column": 2.3, "page": 2.6, "slide": 2.6}}
 """A log axis has ticks at 1, 2, 5 up to so many decades; then at 1 alone."""
+MOST_TENS = 3
+"""Of a log axis whose ticks are powers of ten; where there are more, each second has one."""
 MOST_TICKS = {"column": 4, "page": 8, "slide": 8}
 """Of an axis of batches, after 1."""
 INSET = 0.025
@@ -50,6 +52,8 @@ ROOM = 0.09
 """Of an axis, beyond its values at both ends."""
 LEAST = {"column": 2.75, "page": 4.1, "slide": 4.1}
 """Height of the sheet where labels need no more [inch at column text]."""
+EACH = 0.1
+"""Of this height, for each line beyond a few, in a column [inch at column text]."""
 ONE_LINE = 30
 """Letters that a label may have in a line beside a wide figure."""
 FEW = 4
@@ -209,7 +213,7 @@ def _draw(canvas: Canvas, request: Request, table: Table) -> None:
                 number = plain(real(row["batch"]))
                 words = [f"{KNEE} {number}", number] if kind == KNEE else [number]
                 beside.write(words, at, line.colour, far=few, must=few and kind == KNEE)
-    for line in sheet.lines:
+    for line in sheet.lines if few or canvas.style.width != "column" else ():
         for row, at in line.places(""):
             if row["batch"] in sheet.written:
                 beside.write([plain(real(row["batch"]))], at, line.colour)
@@ -304,7 +308,8 @@ class Sheet:
     def __init__(self, canvas: Canvas, request: Request, table: Table) -> None:
         self.canvas, self.request = canvas, request
         self.lines = self._lines(table)
-        canvas.height(LEAST[canvas.style.width])
+        more = max(len(self.lines) - FEW, 0) * EACH if canvas.style.width == "column" else 0.0
+        canvas.height(LEAST[canvas.style.width] + more)
         (self.axes,) = canvas.axes()
         self.axes.grid(axis="x")
 
@@ -425,7 +430,7 @@ def _ticks(low: float, high: float, decades: float) -> list[float]:
         power *= 10
     inside = [tick for tick in found if low <= tick <= high]
     tens = [tick for tick in found[:: len(STEPS)] if low <= tick <= high]
-    return inside if log10(high / low) <= decades or len(tens) < 2 else tens
+    return inside if log10(high / low) <= decades or len(tens) < 2 else tens[:: 1 + (len(tens) > MOST_TENS)]
 
 
 class Beside:
@@ -442,7 +447,7 @@ class Beside:
         """Of a point of type."""
         for line in axes.lines:
             points: Any = line.get_xydata()
-            corners = [self._place(x, y) for x, y in points]
+            corners = [self._place(*point) for point in points]
             self._draw(_frame(corners, line, self.pixel) if str(line.get_linestyle()) == "None" else corners)
         for label, (x, y) in ends:
             box = label.get_window_extent(self.renderer)
@@ -468,6 +473,8 @@ class Beside:
             hits, text, direction, away, box = best
             self._annotate(text, at, direction, away, colour, across=hits > 0)
             self.taken.append(box)
+            if away in FAR:
+                self._draw([self._place(*at), ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)])
 
     def _place(self, x: float, y: float) -> tuple[float, float]:
         at = self.axes.transData.transform((x, y))
