@@ -63,7 +63,7 @@ def test_every_model_in_both_phases_and_several_formats(model: ModelSpec) -> Non
         [1, 127, 128, 4099, 131072],
         [1, 3, 64],
         phases="decode,prefill",
-        kv_formats="native,bf16",
+        kv_formats="native,fp8",
         weight_formats="native,q4_k",
     )
     rows = grid.records()

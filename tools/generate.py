@@ -1,4 +1,5 @@
-"""Write what is generated: the JSON Schemas beside the data, and the output blocks of README.md. `--check` only compares.
+"""Write what is generated: the JSON Schemas beside the data, and the output blocks of README.md. `--check` only compares; `--figures`
+draws the figures of README.md too.
 
 A block of README.md that begins with `$ kvcalc ...` shows what that command prints on an 80-column terminal without colour.
 """
@@ -56,6 +57,14 @@ def samples() -> str:
     return "\n".join(lines) + "\n"
 
 
+def figures() -> None:
+    """Draw the figures of README.md again, by the commands that stand in it. Not compared: their bytes are the drawing library's."""
+    folder = ROOT / "docs" / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    for command in re.findall(r"^kvcalc (plot .* -o \w+\.svg)$", (ROOT / "README.md").read_text(), re.M):
+        subprocess.run([sys.executable, "-m", "kvcalc", *shlex.split(command)], check=True, cwd=folder, capture_output=True)
+
+
 def wanted() -> dict[Path, str]:
     """Every generated file and its content."""
     readme, ratios = ROOT / "README.md", ROOT / "evidence" / "samples.csv"
@@ -77,6 +86,8 @@ def main() -> int:
             stale.append(file)
             if "--check" not in sys.argv:
                 file.write_text(text)
+    if "--figures" in sys.argv:
+        figures()
     for file in stale:
         print(f"{'differs' if '--check' in sys.argv else 'written'}: {file.relative_to(ROOT)}")
     return 1 if stale and "--check" in sys.argv else 0

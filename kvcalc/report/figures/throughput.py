@@ -60,7 +60,7 @@ FEW = 4
 """So many lines at most have knees that are named in any case; where there are more, those for which there is room."""
 NEAR, FAR = (0.45, 0.7, 1.0), (1.5, 2.1, 2.8, 3.6)
 """Between a point and its number [sizes of the text]; from afar a leader goes to it."""
-DIRECTIONS = ((1, 0.6), (-1, -0.6), (1, -0.6), (-1, 0.6), (0, 1), (0, -1), (1, 0), (-1, 0))
+DIRECTIONS: tuple[tuple[float, float], ...] = ((1, 0.6), (-1, -0.6), (1, -0.6), (-1, 0.6), (0, 1), (0, -1), (1, 0), (-1, 0))
 """From a point to its number, the best first."""
 RASTER = 3
 """Lines are known to numbers by squares of so many pixels."""
