@@ -8,6 +8,7 @@ writes each slot that survives once and reads it once; its FLOPs are the exact c
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from math import expm1, log1p
 from typing import NamedTuple
 
@@ -81,7 +82,7 @@ class Ledger:
     passes: tuple[tuple[Entry, ...], ...] = field(default=(), repr=False)
     """The same, pass by pass: several for a prefill in chunks, whose traffic and FLOPs add up to the entries'."""
 
-    @property
+    @cached_property
     def totals(self) -> Totals:
         return total(self.entries)
 

@@ -194,11 +194,13 @@ def link_seconds(collective: Collective, device: Device) -> float | None:
     return None if rate is None else float(Fraction(collective.bytes) / rate)
 
 
-def step_bound(ledger: Ledger, device: Device, plan: Plan, *, measured: bool = False) -> Bound:
-    """Bounds of one step of the whole batch under a plan."""
+def step_bound(
+    ledger: Ledger, device: Device, plan: Plan, *, measured: bool = False, stages: tuple[Stage, ...] | None = None
+) -> Bound:
+    """Bounds of one step of the whole batch under a plan; `stages`: what `shard` says of it, where it is known already."""
     if plan == Plan():
         return stage_bound(_whole(ledger), device, measured=measured)
-    stages = shard(ledger.model, ledger.scenario, plan)
+    stages = shard(ledger.model, ledger.scenario, plan) if stages is None else stages
     if plan.pp == 1:
         return stage_bound(stages[0], device, measured=measured)
     return _pipelined(ledger, device, plan, stages, measured=measured)
@@ -284,8 +286,9 @@ def answer(ledger: Ledger, device: Device, count: int = 1, plan: Plan | None = N
     _refuse_missing(scenario, device)
     stages = (_whole(ledger),) if chosen == Plan() else _reserved(model, scenario, chosen, shard(model, scenario, chosen))
     timed = device.bandwidth is not None
-    edge = step_bound(ledger, device, chosen) if timed else None
-    as_measured = step_bound(ledger, device, chosen, measured=True) if timed and _has_better_rates(ledger, device) else None
+    edge = step_bound(ledger, device, chosen, stages=stages) if timed else None
+    better = timed and _has_better_rates(ledger, device)
+    as_measured = step_bound(ledger, device, chosen, measured=True, stages=stages) if better else None
     needed = count * max(stage.held_bytes for stage in stages)
     memory = None if device.memory_bytes is None else device.memory_bytes * count
     usable = None if device.usable_bytes is None else device.usable_bytes * count

@@ -117,7 +117,12 @@ def test_every_claim_of_the_specs_stands_once_with_its_verdict(composed: Article
         for row in block.table.rows
     )
     wanted = Counter(
-        (name, f"{verdict.check.equals} {verdict.check.unit}".strip(), "agrees" if verdict.agrees else "differs", verdict.check.source)
+        (
+            name,
+            f"{verdict.check.equals} {verdict.check.unit}".strip(),
+            "agrees" if verdict.agrees else "differs",
+            verdict.check.source,
+        )
         for name in MODELS
         for verdict in verify(catalog.load_model(name), catalog.load_model)
     )
@@ -153,7 +158,9 @@ def test_two_runs_give_the_same_bytes(made: Path, composed: Article, tmp_path: P
     """In two processes, as hashes differ from one to the next; and over what the command itself made before."""
     write(composed, tmp_path)
     write(composed, tmp_path)
-    one, other = ({file.relative_to(at): file.read_bytes() for file in at.rglob("*") if file.is_file()} for at in (made, tmp_path))
+    one, other = (
+        {file.relative_to(at): file.read_bytes() for file in at.rglob("*") if file.is_file()} for at in (made, tmp_path)
+    )
     assert list(one) and one.keys() == other.keys()
     assert [name for name in one if one[name] != other[name]] == []
 
@@ -242,8 +249,7 @@ def test_cells_carry_raw_values(made: Path, page: str) -> None:
 
 def test_text_of_the_page_is_escaped() -> None:
     assert marked("a < b & `c<d>` **e&f** [g](https://h.example/?i=1&j=2)") == (
-        "a &lt; b &amp; <code>c&lt;d&gt;</code> <strong>e&amp;f</strong> "
-        '<a href="https://h.example/?i=1&amp;j=2">g</a>'
+        'a &lt; b &amp; <code>c&lt;d&gt;</code> <strong>e&amp;f</strong> <a href="https://h.example/?i=1&amp;j=2">g</a>'
     )
     assert cited("A paper, https://h.example/i") == '<a href="https://h.example/i">A paper</a>'
     assert 'href="https://arxiv.org/abs/2510.04476"' in cited("CCA paper, arXiv:2510.04476, and a card")

@@ -11,10 +11,14 @@ from kvcalc.cli.options import app
 @app.command()
 def article(
     out: Annotated[str, typer.Argument(metavar="OUT", help="A folder: new, empty, or one that this command made before.")],
-    context: Annotated[str | None, typer.Option("-c", "--context", help="Contexts of the tables. Default: 4K,32K,128K,1M.")] = None,
+    context: Annotated[
+        str | None, typer.Option("-c", "--context", help="Contexts of the tables. Default: 4K,32K,128K,1M.")
+    ] = None,
     on: Annotated[
         list[str] | None,
-        typer.Option("--on", metavar="DEVICE", help="Devices, separated by commas. Default: H100, A100, a phone's chip, RTX 4090."),
+        typer.Option(
+            "--on", metavar="DEVICE", help="Devices, separated by commas. Default: H100, A100, a phone's chip, RTX 4090."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that holds other files.")] = False,
 ) -> None:

@@ -197,10 +197,17 @@ def _left_out(models: Sequence[ModelSpec], notes: Sequence[str]) -> Section:
 
 
 def _sources(models: Sequence[ModelSpec], devices: Sequence[Device]) -> Section:
-    of_models = [f"**{model.name}**: {listed([f'[{name}]({_address(text)})' for name, text in model.sources.items()])}" for model in models]
+    of_models = [
+        f"**{model.name}**: {listed([f'[{name}]({_address(text)})' for name, text in model.sources.items()])}" for model in models
+    ]
     of_devices = []
     for device in devices:
-        values = (("memory", device.usable_memory), ("bandwidth", device.bandwidth), ("power", device.power), ("price", device.cloud_price))
+        values = (
+            ("memory", device.usable_memory),
+            ("bandwidth", device.bandwidth),
+            ("power", device.power),
+            ("price", device.cloud_price),
+        )
         told = [f"{what} {value.value} ({value.source}, {value.date})" for what, value in values if value is not None]
         of_devices.append(f"**{device.name}**: {'; '.join(told)}")
     parts = (Part("Models", (Listing(tuple(of_models)),)), Part("Devices", (Listing(tuple(dict.fromkeys(of_devices))),)))

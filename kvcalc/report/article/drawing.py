@@ -44,7 +44,7 @@ def inline(svg: str, prefix: str, label: str, colours: dict[str, str], variables
     body = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->", "", body, flags=re.S)
     head, _, rest = body.partition(">")
     box = re.search(r'viewBox="[^"]+"', head)
-    body = f"<svg {box[0] if box else ''} role=\"img\" aria-labelledby=\"{label}\">{rest}"
+    body = f'<svg {box[0] if box else ""} role="img" aria-labelledby="{label}">{rest}'
     names = {name: f"{prefix}-{place}" for place, name in enumerate(dict.fromkeys(ID.findall(body)))}
     used = {name for name in names if f"#{name}" in body}
     body = ID.sub(lambda found: f'id="{names[found[1]]}"' if found[1] in used else "", body)

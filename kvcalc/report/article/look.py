@@ -72,7 +72,8 @@ th small{display:block;font-weight:400;color:var(--soft)}
 th.n,td.n{text-align:right}
 td{padding:.36rem .45rem;border-bottom:1px solid var(--line);vertical-align:top;white-space:nowrap}
 td.long{white-space:normal;min-width:11rem}
-td.long.counted{min-width:21rem}
+td.long.counted{min-width:17rem}
+td.claim{white-space:normal;min-width:7.5rem}
 tbody tr:last-child td{border-bottom:0}
 tbody tr:hover td{background:var(--wash)}
 th:first-child,td:first-child{position:sticky;left:0;background:var(--paper);padding-left:0}

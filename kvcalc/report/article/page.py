@@ -189,7 +189,7 @@ def _table(name: str, table: Table) -> str:
     heads = []
     for column, is_number in zip(table.columns, numeric, strict=True):
         words, _, unit = column.head.partition(" [")
-        shown = escape(words) + (f' <small>{escape(unit.removesuffix("]"))}</small>' if unit else "")
+        shown = escape(words) + (f" <small>{escape(unit.removesuffix(']'))}</small>" if unit else "")
         sort = ' data-sort="number"' if is_number else ""
         side = ' class="n"' if column.numeric else ""
         heads.append(f'<th scope="col"{side}{sort}><button type="button">{shown}</button></th>')
@@ -218,7 +218,7 @@ def _sortable(value: Cell) -> bool:
 
 
 def _cell(column: Column, value: Cell, text: str) -> str:
-    names = ["n"] if column.numeric else ["long", column.key] if len(text) > LONG else []
+    names = ["n"] if column.numeric else ["long", column.key] if len(text) > LONG else ["claim"] if column.key == "claim" else []
     sort = ""
     if value is not None and _sortable(value):
         sort = f' data-sort="{float(value) if isinstance(value, Fraction) else value}"'

@@ -157,7 +157,10 @@ TECHNIQUES = (
         misreadings=(
             Misreading(
                 "mHC is short for multi-head compression: it condenses attention heads and shrinks the cache",
-                (_SUMMARY, "https://www.tickrwire.tech/article/how-new-open-weight-llms-slash-long-context-costs-with-smarter-attenti"),
+                (
+                    _SUMMARY,
+                    "https://www.tickrwire.tech/article/how-new-open-weight-llms-slash-long-context-costs-with-smarter-attenti",
+                ),
                 "mHC is short for manifold-constrained hyper-connections: the residual stream, not the attention heads. {summary} It keeps "
                 "nothing between steps: at {context} {model} holds {state} of state with it and {state_without} without. It costs: "
                 "{traffic_cost} more traffic and {work_cost} more work in every step.",

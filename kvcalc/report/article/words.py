@@ -131,7 +131,10 @@ def mechanism(technique: Technique, pairs: Sequence[Pair]) -> Iterator[str]:
     for two in pairs:
         yield _layout(technique, two.model)
     meanings = dict.fromkeys(two.meaning for two in pairs)
-    whose = ["" if len(meanings) == 1 else f"in {listed([two.model.name for two in pairs if two.meaning == each])} " for each in meanings]
+    whose = [
+        "" if len(meanings) == 1 else f"in {listed([two.model.name for two in pairs if two.meaning == each])} "
+        for each in meanings
+    ]
     said = "; ".join(f"{where}{meaning}" for where, meaning in zip(whose, meanings, strict=True))
     yield f"To see what it does, it is undone: {said}. Everything else stays as it is. {' '.join(map(touched, pairs))}"
 
@@ -140,7 +143,9 @@ def _layout(technique: Technique, model: ModelSpec) -> str:
     layers = f"{model.num_hidden_layers:,} layers, {attention_words(model)}"
     fields = "; ".join(_fields(model, technique.parts))
     shared = f" {_sharing(model)}" if technique.trick == "kv-sharing" else ""
-    return f"**{model.name}** ([config]({model.sources['config']})): {layers}.{shared}" + (f" {sentence(fields)}" if fields else "")
+    return f"**{model.name}** ([config]({model.sources['config']})): {layers}.{shared}" + (
+        f" {sentence(fields)}" if fields else ""
+    )
 
 
 def _fields(model: ModelSpec, paths: Sequence[str]) -> Iterator[str]:
@@ -159,7 +164,10 @@ def _fields(model: ModelSpec, paths: Sequence[str]) -> Iterator[str]:
 def _said(part: Part) -> str:
     kind = kind_of(part)
     fields = part.model_dump(exclude_defaults=True, exclude={"kind"})
-    said = (f"{name} {value:,}" if type(value) is int else name if value is True else f"{name} {value}" for name, value in fields.items())
+    said = (
+        f"{name} {value:,}" if type(value) is int else name if value is True else f"{name} {value}"
+        for name, value in fields.items()
+    )
     return f"`{kind}` with {', '.join(said)}"
 
 
