@@ -62,7 +62,7 @@ REQUESTS = {
     "four": (TWELVE[:4], ("8xh100-sxm-80gb",)),
     "rigs": (("llama-3.1-8b",), ("h100-sxm-80gb", "rtx-4090", "mi300x")),
     "six": (("llama-3.1-8b", "gemma-4-e2b"), ("h100-sxm-80gb", "rtx-4090", "mi300x")),
-    "twelve": (TWELVE, ("8xh100-sxm-80gb",)),
+    "twelve": (TWELVE, ("mi300x",)),
 }
 MADE: dict[tuple[str, str], Drawing] = {}
 
@@ -125,7 +125,9 @@ def faults(sheet: Canvas) -> list[str]:
     """Texts that touch, that reach beyond the sheet, or that are smaller than the style says."""
     found, width, height = boxes(sheet), *(sheet.figure.get_size_inches() * sheet.figure.dpi)
     wrong = [f"{one!r} touches {other!r}" for (one, a), (other, b) in combinations(found, 2) if touch(a, b)]
-    wrong += [f"{text!r} is cut off" for text, box in found if any(not (-1 < x < width + 1 and -1 < y < height + 1) for x, y in box)]
+    wrong += [
+        f"{text!r} is cut off" for text, box in found if any(not (-1 < x < width + 1 and -1 < y < height + 1) for x, y in box)
+    ]
     return wrong + [
         f"{text.get_text()!r} is small"
         for text in sheet.figure.findobj(Text)
@@ -197,7 +199,9 @@ def test_the_knee_and_the_largest_batch_of_one_line_are_written() -> None:
     found = curve(model, STEADY, each.device, plan_of(model, STEADY, each.device, each.count))
     for width in WIDTHS:
         words = [text for text, _ in boxes(drawn(drawing, Style(width)))]
-        assert f"knee {found.knee:,}" in words and f"{found.largest_batch:,}" in words and "1" in words and "Llama 3.1 8B" in words
+        assert (
+            f"knee {found.knee:,}" in words and f"{found.largest_batch:,}" in words and "1" in words and "Llama 3.1 8B" in words
+        )
 
 
 def test_every_knee_of_a_few_lines_is_named_at_every_width() -> None:
@@ -227,15 +231,15 @@ def test_joules_are_those_of_energy(name: str) -> None:
                 assert line.get_ydata()[place] == pytest.approx(one.joules_per_token, rel=1e-12)
                 if floor is not None:
                     assert floor.get_ydata()[place] == pytest.approx(one.idle_joules_per_token, rel=1e-12)
-                row = next(
-                    r for r in drawing.table.rows if (r["model"], r["rig"], r["batch"]) == (model.id, each.name, batch)
-                )
+                row = next(r for r in drawing.table.rows if (r["model"], r["rig"], r["batch"]) == (model.id, each.name, batch))
                 assert row["usd_per_million_tokens"] == pytest.approx(one.usd_per_million_tokens, rel=1e-12)
 
 
 def test_cells_are_the_largest_contexts_and_no_more_than_the_models() -> None:
     scenario = replace(SHORT, batch=4)
-    request = asked(("llama-3.1-8b", "gemma-4-31b", "zaya1-8b", "kimi-k2"), "rtx-4090", "h100-sxm-80gb", "8xh100-sxm-80gb", scenario=scenario)
+    request = asked(
+        ("llama-3.1-8b", "gemma-4-31b", "zaya1-8b", "kimi-k2"), "rtx-4090", "h100-sxm-80gb", "8xh100-sxm-80gb", scenario=scenario
+    )
     sheet = drawn(figures.drawing("fit", request), Style("page"))
     (axes,) = sheet.figure.axes
     written = {tuple(int(v) for v in text.get_position()): text.get_text() for text in axes.texts}
@@ -280,7 +284,9 @@ def test_captions_say_what_is_missing() -> None:
     drawn(drawing, Style())
     request = asked(("llama-3.1-8b",), "mi325x")
     drawing = figures.drawing("throughput", request)
-    assert "What fits is not known" in caption(drawing, request) and all(LARGEST not in str(row["mark"]) for row in drawing.table.rows)
+    assert "What fits is not known" in caption(drawing, request) and all(
+        LARGEST not in str(row["mark"]) for row in drawing.table.rows
+    )
     drawn(drawing, Style())
 
 
@@ -289,7 +295,7 @@ def test_captions_say_what_is_missing() -> None:
     [
         ("throughput", asked(["llama-3.1-8b"]), "needs a device"),
         ("energy", asked(["llama-3.1-8b"]), "needs a device"),
-        ("throughput", asked(["llama-3.1-8b"], "tensor-g5"), "no memory bandwidth is carried"),
+        ("throughput", asked(["llama-3.1-8b"], "tensor-g5"), "memory bandwidth is not known"),
         ("energy", asked(["llama-3.1-8b"], "apple-m4-max-40gpu"), "power of apple-m4-max-40gpu is not published"),
         ("throughput", asked(["llama-3.1-405b"], "rtx-4090"), "not one sequence of 8K fits"),
         ("throughput", asked(["llama-3.1-8b"], "rtx-4090", scenario=Scenario("prefill")), "not a prefill"),
@@ -315,7 +321,20 @@ def test_the_same_request_gives_the_same_bytes(arguments: tuple[str, ...], tmp_p
     for place in ("one", "two"):
         file = tmp_path / place / "figure.svg"
         file.parent.mkdir()
-        command = [sys.executable, "-m", "kvcalc", "plot", name, "llama-3.1-8b", "gemma-4-e2b", "-c", "8K", *more, "-o", str(file)]
+        command = [
+            sys.executable,
+            "-m",
+            "kvcalc",
+            "plot",
+            name,
+            "llama-3.1-8b",
+            "gemma-4-e2b",
+            "-c",
+            "8K",
+            *more,
+            "-o",
+            str(file),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         bytes_.append(file.read_bytes())

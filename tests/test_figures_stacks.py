@@ -105,7 +105,9 @@ def flops_of(entries: tuple[Entry, ...]) -> int:
 SUMS: dict[str, Callable[[tuple[Entry, ...]], int]] = {"traffic": traffic_of, "flops": flops_of}
 
 
-@pytest.mark.parametrize("scenario", [Scenario(), Scenario(batch=16), Scenario("prefill", batch=3)], ids=["one", "batch", "prompt"])
+@pytest.mark.parametrize(
+    "scenario", [Scenario(), Scenario(batch=16), Scenario("prefill", batch=3)], ids=["one", "batch", "prompt"]
+)
 @pytest.mark.parametrize("name", SUMS)
 def test_lines_are_the_ledger_per_token(name: str, scenario: Scenario) -> None:
     request = asked("gemma-4-e2b", "deepseek-v4-flash", "gpt2-large", scenario=scenario)
@@ -175,11 +177,12 @@ def test_bars_are_the_ledger_in_the_order_given(by: str, width: str) -> None:
         state = [sums.state_bytes, sum(e.read_bytes + e.written_bytes for e in ledger(model, request.scenario).entries if e.role)]
         whole = [sums.weight_bytes + sums.state_bytes, sums.read_bytes + sums.written_bytes]
         for axes, size, kept in zip(figure.axes, whole, state, strict=True):
-            bars = [patch for patch in axes.patches if abs(patch.get_y() + patch.get_height() / 2 - place) < 0.01]  # type: ignore[attr-defined]
-            ends = sorted((bar.get_x(), bar.get_x() + bar.get_width()) for bar in bars)  # type: ignore[attr-defined]
+            patches: list[Any] = list(axes.patches)
+            bars = [patch for patch in patches if abs(patch.get_y() + patch.get_height() / 2 - place) < 0.01]
+            ends = sorted((bar.get_x(), bar.get_x() + bar.get_width()) for bar in bars)
             assert ends[0][0] == 0 and ends[-1][1] == pytest.approx(size, rel=1e-12)
             assert all(one[1] == pytest.approx(other[0], rel=1e-12) for one, other in pairwise(ends))
-            hatched = sum(bar.get_width() for bar in bars if bar.get_hatch())  # type: ignore[attr-defined]
+            hatched = sum(bar.get_width() for bar in bars if bar.get_hatch())
             assert hatched == pytest.approx(kept, rel=1e-9)
 
 

@@ -2,7 +2,23 @@
 
 from importlib import import_module
 
-ORDER = ("estimate", "compare", "whatif", "fit", "throughput", "energy", "fleet", "plot", "article", "sweep", "explain", "list_", "verify", "check", "schema")
+ORDER = (
+    "estimate",
+    "compare",
+    "whatif",
+    "fit",
+    "throughput",
+    "energy",
+    "fleet",
+    "plot",
+    "article",
+    "sweep",
+    "explain",
+    "list_",
+    "verify",
+    "check",
+    "schema",
+)
 """As `--help` lists them."""
 
 

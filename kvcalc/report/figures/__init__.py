@@ -61,8 +61,12 @@ class Request:
     rigs: tuple[Rig, ...] = ()
     options: tuple[tuple[str, str], ...] = ()
 
+    read: set[str] = field(default_factory=set, compare=False, repr=False)
+    """The options that the figure has asked for."""
+
     def option(self, name: str) -> str | None:
         """The value of an option; None if it was not given."""
+        self.read.add(name)
         return dict(self.options).get(name)
 
     def contexts_of(self, model: ModelSpec) -> tuple[int, ...]:
@@ -110,6 +114,10 @@ def drawing(name: str, request: Request) -> Drawing:
     if len(request.models) > MOST_LINES:
         raise ScenarioError(f"{len(request.models)} models are too many for one figure", f"at most {MOST_LINES}; make several")
     made: Drawing = _module(name).drawing(request)
+    for option, _ in request.options:
+        if option not in request.read:
+            takes = ", ".join(sorted(request.read)) or "none"
+            raise ScenarioError(f"the figure {name} has no option {option!r}", f"its options here: {takes}")
     return made
 
 

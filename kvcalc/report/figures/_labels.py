@@ -92,6 +92,8 @@ def thin_ticks(canvas: Canvas, axes: Axes) -> None:
     renderer = measured(canvas)
     left = float("inf")
     for tick in reversed(axes.xaxis.get_major_ticks()):
+        if not tick.label1.get_visible():
+            continue
         box = tick.label1.get_window_extent(renderer)
         if box.width and box.x1 > left:
             tick.label1.set_visible(False)

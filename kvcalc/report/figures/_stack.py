@@ -187,7 +187,9 @@ def readable(colour: str, style: Style) -> str:
 def linear_axis(axis: Axis, high: float, unit: tuple[str, int], label: str, *, most: int = TICKS) -> None:
     """A linear axis from zero in one unit, with ticks at 1, 2 or 5 of it, or of its tens."""
     name, size = unit
-    inside = [tick for tick in MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(0, high * OVER / size) if tick * size <= high * OVER]
+    inside = [
+        tick for tick in MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(0, high * OVER / size) if tick * size <= high * OVER
+    ]
     axis.set_major_locator(FixedLocator([float(tick) * size for tick in inside]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: plain(round(value / size, 9)) if value else "0"))
     axis.set_minor_locator(NullLocator())
@@ -257,7 +259,8 @@ def share_words(scenario: Scenario, what: str) -> list[str]:
         return [f"{what.capitalize()} of a whole prompt over its tokens: the mean of one"]
     if scenario.batch > 1:
         return [
-            f"{what.capitalize()} of a step over its batch of {scenario.batch:,}: the part of one sequence; weights are read once for all"
+            f"{what.capitalize()} of a step over its batch of {scenario.batch:,}: the part of one sequence; "
+            "weights are read once for all"
         ]
     return []
 
@@ -281,7 +284,9 @@ def per_token(request: Request, measure: Measure) -> Drawing:
     base = (f"{title}, {request.scenario.phase}{batch}", *share_words(request.scenario, measure.what))
     if len(request.models) > 1:
         table = _lines_table(request, measure, title)
-        looks_said = "Colour: family of models; dash: the kind of attention that most layers have; each line ends at the longest context"
+        looks_said = (
+            "Colour: family of models; dash: the kind of attention that most layers have; each line ends at the longest context"
+        )
         return Drawing(title, table, lambda canvas: _draw_lines(canvas, request, table, measure), (*base, looks_said))
     by = part_of(request)
     table, found = _stack_table(request, measure, title, by)
@@ -329,7 +334,12 @@ def _stack_table(request: Request, measure: Measure, title: str, by: str) -> tup
         for context in found
         for part, band in folded.items()
     ]
-    head = (text_column("model", "model"), Column("context", "context", tokens), text_column("part", by), text_column("band", "band"))
+    head = (
+        text_column("model", "model"),
+        Column("context", "context", tokens),
+        text_column("part", by),
+        text_column("band", "band"),
+    )
     return Table((*head, *_columns(measure, rows)), tuple(rows), title=title), folded
 
 

@@ -247,4 +247,4 @@ def number_axis(axes: Axes, low: float, high: float, label: str, *, most: int = 
 
 def plain(value: float) -> str:
     """A tick: 0.25, 4, 1,024."""
-    return f"{value:,.0f}" if value >= 1 and value == int(value) else significant(value, 2).rstrip("0")
+    return f"{value:,.0f}" if (value >= 1 or value == 0) and value == int(value) else significant(value, 2).rstrip("0")

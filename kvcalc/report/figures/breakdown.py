@@ -65,12 +65,15 @@ def drawing(request: Request) -> Drawing:
     books = [(model, ledger(model, scenario)) for model in request.models]
     sums = {
         model.id: {
-            name or "products": {measure.key: measure.of(entries) for measure in MEASURES} for name, entries in book.by(by).items()
+            name or "products": {measure.key: measure.of(entries) for measure in MEASURES}
+            for name, entries in book.by(by).items()
         }
         for model, book in books
     }
     found = bands(
-        {part: by_measure[measure.key][0] for part, by_measure in parts.items()} for parts in sums.values() for measure in MEASURES
+        {part: by_measure[measure.key][0] for part, by_measure in parts.items()}
+        for parts in sums.values()
+        for measure in MEASURES
     )
     rows: list[dict[str, Cell]] = [
         {

@@ -32,7 +32,7 @@ BROTHERS = 2
 
 
 def drawing(request: Request) -> Drawing:
-    """State as released and without a trick, trick by trick; option `trick`: these only, else all that the first model's state has."""
+    """State as released and without a trick, trick by trick; option `trick`: these only, else all of the first model."""
     asked = tuple(dict.fromkeys(name.strip() for name in (request.option("trick") or "").split(",") if name.strip()))
     has = {model.id: tuple(tricks(model)) for model in request.models}
     _refuse(request.models, asked, has)
@@ -47,12 +47,16 @@ def drawing(request: Request) -> Drawing:
             same.append(trick)
     if not rows or (same and asked):
         which = ", ".join(same)
-        raise ScenarioError(f"no state to compare: {which} {'changes' if len(same) == 1 else 'change'} none of it", "see kvcalc whatif")
+        raise ScenarioError(
+            f"no state to compare: {which} {'changes' if len(same) == 1 else 'change'} none of it", "see kvcalc whatif"
+        )
     left_out = [model.id for model in request.models if not any(row["model"] == model.id for row in rows)]
     if left_out:
         shown = ", ".join(dict.fromkeys(str(row["trick"]) for row in rows))
         use = "uses" if len(left_out) == 1 else "use"
-        raise ScenarioError(f"{', '.join(left_out)} {use} none of {shown}", "leave out such models, or name their tricks with --trick")
+        raise ScenarioError(
+            f"{', '.join(left_out)} {use} none of {shown}", "leave out such models, or name their tricks with --trick"
+        )
     if len({row["context"] for row in rows}) < 2:
         raise ScenarioError("one context is no axis", "give a range of contexts: -c 64..1K")
     columns = (
@@ -105,7 +109,8 @@ def _says(request: Request, table: Table, same: Sequence[str]) -> tuple[str, ...
     several = len(request.models) > 1
     shown = dict.fromkeys(str(row["trick"]) for row in table.rows)
     return (
-        f"State of {batch}, {request.scenario.kv_format} format of the state, on log2 axes: solid as released, dashed without the trick",
+        f"State of {batch}, {request.scenario.kv_format} format of the state, on log2 axes: solid as released, "
+        "dashed without the trick",
         "Numbers: state without the trick over state with it, at the longest context of the model",
         *(f"Without {trick}: {MEANINGS[trick]}" for trick in shown),
         *((f"Not shown, as the state is the same without: {', '.join(same)}",) if same else ()),

@@ -142,9 +142,9 @@ def _beyond(found: Curve) -> bool:
 
 def _line(model: ModelSpec, rig: Rig, scenario: Scenario) -> tuple[Served, tuple[str, ...]]:
     plan = rig.plan if rig.plan is not None else plan_of(model, scenario, rig.device, rig.count)
-    _ = rig.device.bandwidth_bytes_per_s  # refuses a device of whose time nothing is known
     book = ledger(model, scenario)
     verdict = answer(book, rig.device, rig.count, plan)
+    _ = verdict.bound  # refuses a device of whose time nothing is known
     return Served(model, rig, plan, curve(model, scenario, rig.device, plan)), (*book.notes, *verdict.notes)
 
 
