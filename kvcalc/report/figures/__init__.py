@@ -90,12 +90,16 @@ class Drawing:
         table: the data; every mark on the figure is a cell of it.
         draw: draws the table on a canvas.
         says: sentences of the caption: conventions, caveats, what a hatch or dash means.
+        varies: parts of the scenario that are an axis of the figure, so that the caption gives no value of them: context, batch.
+        rigs: devices that it shows; None: those of the request.
     """
 
     title: str
     table: Table
     draw: "Callable[[Canvas], None]"
     says: tuple[str, ...] = ()
+    varies: tuple[str, ...] = ()
+    rigs: tuple[Rig, ...] | None = None
 
 
 def names() -> tuple[str, ...]:

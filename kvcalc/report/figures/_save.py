@@ -56,13 +56,19 @@ def save(drawing: Drawing, request: Request, file: Path, style: Style) -> list[P
 def caption(drawing: Drawing, request: Request) -> str:
     """Title, models, scenario, conventions, version and sources, as Markdown."""
     lines = [f"**{drawing.title}.** " + " ".join(f"{sentence.rstrip('.')}." for sentence in drawing.says), ""]
-    lines += [f"- Scenario: {request.scenario.line}"]
+    lines += [f"- Scenario: {_scenario(drawing, request)}"]
     lines += [f"- Model: {model.name} ({model.id}): " + _sources(list(model.sources.values())) for model in request.models]
-    for rig in request.rigs:
+    for rig in request.rigs if drawing.rigs is None else drawing.rigs:
         values = (rig.device.usable_memory, rig.device.bandwidth)
         lines.append(f"- Device: {rig.device.name} ({rig.name}): " + _sources([value.source for value in values if value is not None]))
     lines += ["- Conventions: `kvcalc explain conventions`; data: the same command with `--csv`", f"- Made with kvcalc {__version__}", ""]
     return "\n".join(lines)
+
+
+def _scenario(drawing: Drawing, request: Request) -> str:
+    """The scenario in a line, without the values of what is an axis."""
+    said = [part for part in request.scenario.line.split(" · ") if part.partition(" ")[0] not in drawing.varies]
+    return " · ".join([*said, *(f"{axis}: an axis of the figure" for axis in drawing.varies)])
 
 
 def _sources(sources: Sequence[str]) -> str:

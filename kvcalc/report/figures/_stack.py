@@ -287,12 +287,12 @@ def per_token(request: Request, measure: Measure) -> Drawing:
         looks_said = (
             "Colour: family of models; dash: the kind of attention that most layers have; each line ends at the longest context"
         )
-        return Drawing(title, table, lambda canvas: _draw_lines(canvas, request, table, measure), (*base, looks_said))
+        return Drawing(title, table, lambda canvas: _draw_lines(canvas, request, table, measure), (*base, looks_said), ("context",))
     by = part_of(request)
     table, found = _stack_table(request, measure, title, by)
     hatched = f"Hatched: {measure.hatched}; plain: {measure.plain}"
     said = (*base, f"Bands: each {by} of the model, as far as it has 1 % anywhere", hatched, *others_line(found))
-    return Drawing(title, table, lambda canvas: _draw_stack(canvas, request, table, measure, found), said)
+    return Drawing(title, table, lambda canvas: _draw_stack(canvas, request, table, measure, found), said, ("context",))
 
 
 def _columns(measure: Measure, rows: Sequence[dict[str, Cell]]) -> tuple[Column, ...]:

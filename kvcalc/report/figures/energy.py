@@ -59,7 +59,7 @@ def drawing(request: Request) -> Drawing:
         *said,
     )
     table = Table(columns, rows, title=title, more=("name",))
-    return Drawing(title, table, lambda canvas: _draw(canvas, request, table, at_work), says)
+    return Drawing(title, table, lambda canvas: _draw(canvas, request, table, at_work), says, ("batch",))
 
 
 def _at_work(request: Request) -> str:

@@ -94,7 +94,7 @@ def drawing(request: Request) -> Drawing:
     )
     heading = f"{title}, {batch}\n{FULL}: the model's own limit; {NONE}: not even {tokens(LEAST_CONTEXT)}"
     table = Table(columns, rows, title=title, more=("name",))
-    return Drawing(title, table, lambda canvas: _Map(canvas, table, heading).draw(), says)
+    return Drawing(title, table, lambda canvas: _Map(canvas, table, heading).draw(), says, ("context",), rigs)
 
 
 def _row(model: ModelSpec, rig: Rig, scenario: Scenario) -> dict[str, Cell]:

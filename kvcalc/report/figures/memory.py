@@ -37,7 +37,8 @@ def drawing(request: Request) -> Drawing:
         "Colour: family of models; dash: the kind of attention that most layers have; each line ends at the longest context of its model",
         *(("Dashed across: memory that a program can use",) if request.rigs else ()),
     )
-    return Drawing(f"{what.capitalize()} against context", table, lambda canvas: _draw(canvas, request, table, what), says)
+    title = f"{what.capitalize()} against context"
+    return Drawing(title, table, lambda canvas: _draw(canvas, request, table, what), says, ("context",))
 
 
 def _draw(canvas: Canvas, request: Request, table: Table, what: str) -> None:

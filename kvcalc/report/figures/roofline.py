@@ -81,7 +81,7 @@ def drawing(request: Request) -> Drawing:
         *_unknown(points, rig),
         *_beyond(request.models, request.scenario.context),
     )
-    return Drawing(title, table, lambda canvas: _draw(canvas, request, table), says)
+    return Drawing(title, table, lambda canvas: _draw(canvas, request, table), says, ("batch",))
 
 
 def _roofs(rig: Rig) -> list[dict[str, Cell]]:

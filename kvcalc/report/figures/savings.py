@@ -69,7 +69,7 @@ def drawing(request: Request) -> Drawing:
     )
     title = "State with and without each trick"
     table = Table(columns, tuple(rows), title=title, more=("name",))
-    return Drawing(title, table, lambda canvas: _draw(canvas, request, table), _says(request, table, same))
+    return Drawing(title, table, lambda canvas: _draw(canvas, request, table), _says(request, table, same), ("context",))
 
 
 def _refuse(models: Sequence[ModelSpec], asked: Sequence[str], has: Mapping[str, tuple[str, ...]]) -> None:

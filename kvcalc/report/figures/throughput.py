@@ -178,7 +178,7 @@ def drawing(request: Request) -> Drawing:
         *said,
     )
     table = Table(columns, rows, title=title, more=("name",))
-    return Drawing(title, table, lambda canvas: _draw(canvas, request, table), says)
+    return Drawing(title, table, lambda canvas: _draw(canvas, request, table), says, ("batch",))
 
 
 def _row(line: Served, point: Point) -> dict[str, Cell]:
