@@ -168,3 +168,15 @@ def test_each_rule_is_needed(rule: Any) -> None:
 def test_every_attention_kind_is_recorded() -> None:
     kinds = {kind for model in STATE for kind, *_ in rows(load_model(model), 297)}
     assert kinds == {kind for kind, _ in TENSORS}
+
+
+CATALOGUE = json.loads((Path(__file__).parent / "truth" / "state_catalog.json").read_text(encoding="utf-8"))["models"]
+"""Bytes of one sequence's state of more models, as the reference implementation's caches hold it (see its source)."""
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_bytes_of_state_of_the_catalogue(name: str) -> None:
+    model = load_model(name)
+    assert model.sources["config"] == CATALOGUE[name]["source"]
+    for context, size in CATALOGUE[name]["bytes"].items():
+        assert ledger(model, Scenario(context=int(context), kv_format="bf16")).totals.state_bytes == size, context

@@ -10,8 +10,20 @@ if TYPE_CHECKING:
 Format = Literal["text", "md", "csv", "tsv", "json", "jsonl", "html", "latex"]
 
 
-def write(answer: "Document | Table", form: Format | None, in_a_pipe: Format = "tsv") -> None:
-    """Write an answer. Separated formats carry the table alone: what stands beside it goes to stderr."""
+def write(
+    answer: "Document | Table",
+    form: Format | None,
+    in_a_pipe: Format = "tsv",
+    *,
+    columns: str | None = None,
+    sort: str | None = None,
+) -> None:
+    """Write an answer, its first table with these columns in this order. Separated formats carry that table alone: what stands beside it
+    goes to stderr."""
+    if columns is not None or sort is not None:
+        from kvcalc.report.shaped import first_shaped
+
+        answer = first_shaped(answer, columns, sort)
     if form in (None, "text") and sys.stdout.isatty():
         from kvcalc.report.terminal import show
 

@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
-from kvcalc.cli.options import Form, app
+from kvcalc.cli.options import Columns, Form, Sort, app
 from kvcalc.cli.output import write
 
 
 @app.command()
 def check(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Spec or device files.")],
+    columns: Columns = None,
+    sort: Sort = None,
     form: Form = None,
 ) -> int:
     """Validate spec and device files: each error as file:line:col, and every published figure in them against the formulas.
@@ -33,6 +35,6 @@ def check(
             code = 2
     if checked:
         table, as_said = receipts.checked(checked)
-        write(table, form)
+        write(table, form, columns=columns, sort=sort)
         code = code or (0 if as_said else 1)
     return code

@@ -10,6 +10,7 @@ from kvcalc.cli.options import (
     Batch,
     Cached,
     Chunk,
+    Columns,
     Context,
     Dp,
     Ep,
@@ -22,6 +23,7 @@ from kvcalc.cli.options import (
     Pp,
     Price,
     Pue,
+    Sort,
     Tp,
     Usable,
     WeightFormat,
@@ -55,6 +57,8 @@ def energy(
     price: Price = None,
     usable: Usable = None,
     assumptions: AssumptionsFile = None,
+    columns: Columns = None,
+    sort: Sort = None,
     form: Form = None,
 ) -> int:
     """Joules, watt-hours and dollars for each token and each million, prefill and decode apart, piece by piece.
@@ -94,5 +98,5 @@ def energy(
         chunk=None if chunk is None else parse_tokens(chunk, "chunk"),
     )
     answer, fitting = report.energy(spec, prefill, decode, *devices, given)
-    write(answer, form)
+    write(answer, form, columns=columns, sort=sort)
     return 0 if fitting else 1

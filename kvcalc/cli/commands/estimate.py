@@ -10,6 +10,7 @@ from kvcalc.cli.options import (
     Batch,
     Cached,
     Chunk,
+    Columns,
     Context,
     Dp,
     Ep,
@@ -20,6 +21,7 @@ from kvcalc.cli.options import (
     Model,
     Phase,
     Pp,
+    Sort,
     Tp,
     Usable,
     WeightFormat,
@@ -59,6 +61,8 @@ def estimate(
         ),
     ] = "ideal",
     usable: Usable = None,
+    columns: Columns = None,
+    sort: Sort = None,
     form: Form = None,
 ) -> int:
     """The ledger of one model: parameters, memory, traffic and FLOPs, piece by piece; with a device, fit, time, energy and money.
@@ -108,5 +112,5 @@ def estimate(
             print(f"note: {note}", file=sys.stderr)
         write_json(tables.estimate_json(book, verdict), form)
     else:
-        write(tables.estimate(book, verdict, by, asked=model), form)
+        write(tables.estimate(book, verdict, by, asked=model), form, columns=columns, sort=sort)
     return 1 if verdict is not None and verdict.fits is False else 0

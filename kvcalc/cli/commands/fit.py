@@ -7,6 +7,7 @@ import typer
 from kvcalc.cli.options import (
     DEFAULT_CONTEXT,
     Batch,
+    Columns,
     Context,
     Dp,
     Ep,
@@ -15,6 +16,7 @@ from kvcalc.cli.options import (
     KvFormat,
     Math,
     Pp,
+    Sort,
     Tp,
     Usable,
     WeightFormat,
@@ -43,6 +45,8 @@ def fit(
     ep: Ep = None,
     dp: Dp = None,
     usable: Usable = None,
+    columns: Columns = None,
+    sort: Sort = None,
     form: Form = None,
 ) -> int:
     """How far a model goes on a device: largest context, largest batch, both as a frontier, fewest devices; or which models fit.
@@ -72,7 +76,7 @@ def fit(
             raise ScenarioError("what else to include is a question to one model", "name the model, or leave out --include")
         scenario = Scenario("decode", tokens or DEFAULT_CONTEXT, sequences, kv_format, weight_format, math=math)
         table = report.which([load_model(name) for name in model_ids()], scenario, device, count)
-        write(table, form)
+        write(table, form, columns=columns, sort=sort)
         return 0 if table.rows else 1
     spec = load_model(model)
     scenario = Scenario(
@@ -85,5 +89,5 @@ def fit(
         math=math,
     )
     answer, yes = report.fit(spec, scenario, device, count, plan)
-    write(answer, form)
+    write(answer, form, columns=columns, sort=sort)
     return 0 if yes else 1

@@ -6,6 +6,7 @@ import typer
 
 from kvcalc.cli.options import (
     AssumptionsFile,
+    Columns,
     Dp,
     Ep,
     Form,
@@ -17,6 +18,7 @@ from kvcalc.cli.options import (
     Pp,
     Price,
     Pue,
+    Sort,
     Tp,
     Usable,
     WeightFormat,
@@ -79,6 +81,8 @@ def fleet(
     price: Price = None,
     usable: Usable = None,
     assumptions: AssumptionsFile = None,
+    columns: Columns = None,
+    sort: Sort = None,
     form: Form = None,
 ) -> None:
     """How many data centres per chatbot: users to devices, racks, MW, MWh/day and $/day, with every assumption in sight.
@@ -141,4 +145,4 @@ def fleet(
         speculation=speculation,
         measured=speed == "measured",
     )
-    write(report.fleet(spec, people, found), form)
+    write(report.fleet(spec, people, found), form, columns=columns, sort=sort)

@@ -8,6 +8,7 @@ from kvcalc.cli.options import (
     DEFAULT_CONTEXT,
     Cached,
     Chunk,
+    Columns,
     Context,
     Dp,
     Ep,
@@ -17,6 +18,7 @@ from kvcalc.cli.options import (
     Math,
     Model,
     Pp,
+    Sort,
     Tp,
     Usable,
     WeightFormat,
@@ -55,6 +57,8 @@ def throughput(
     ep: Ep = None,
     dp: Dp = None,
     usable: Usable = None,
+    columns: Columns = None,
+    sort: Sort = None,
     form: Form = None,
 ) -> int:
     """TTFT, TPOT and tokens per second against batch: the knee, the largest batch, and what a latency target allows. All bounds.
@@ -104,5 +108,5 @@ def throughput(
         speculation = Speculation(draft_tokens, acceptance, drafting, free=draft == "none")
     target = None if tpot is None else parse_seconds(tpot, "tpot")
     answer, met = report.throughput(spec, scenario, prefill, *devices, speculation, target)
-    write(answer, form)
+    write(answer, form, columns=columns, sort=sort)
     return 0 if met else 1

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from kvcalc.cli.options import Form, app
+from kvcalc.cli.options import Columns, Form, Sort, app
 from kvcalc.cli.output import write
 
 
@@ -18,6 +18,8 @@ def verify(
         Literal["agrees", "differs", "unjudged", "wrong"] | None,
         typer.Option("--only", help="Only these lines; the count is of all. wrong: not as the data say."),
     ] = None,
+    columns: Columns = None,
+    sort: Sort = None,
     form: Form = None,
 ) -> int:
     """Every published figure that kvcalc carries against its formulas: published, computed, difference, verdict, source.
@@ -41,5 +43,5 @@ def verify(
     rows = [figure for figure in figures() if not wanted or figure.model in wanted]
     lines += [verdicts.of_evidence(judged) for judged in judge_all(rows, load_model, load_device)]
     answer, as_said = verdicts.verdicts(verdicts.chosen(lines, wanted, category or ()), only)
-    write(answer, form)
+    write(answer, form, columns=columns, sort=sort)
     return 0 if as_said else 1

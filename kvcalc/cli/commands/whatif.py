@@ -7,6 +7,7 @@ import typer
 from kvcalc.cli.options import (
     DEFAULT_CONTEXT,
     Batch,
+    Columns,
     Context,
     Dp,
     Ep,
@@ -16,6 +17,7 @@ from kvcalc.cli.options import (
     Model,
     Phase,
     Pp,
+    Sort,
     Tp,
     Usable,
     WeightFormat,
@@ -59,6 +61,8 @@ def whatif(
     ep: Ep = None,
     dp: Dp = None,
     usable: Usable = None,
+    columns: Columns = None,
+    sort: Sort = None,
     form: Form = None,
 ) -> None:
     """The same model changed: before, after, difference and ratio, piece by piece; or the ladder of its tricks.
@@ -94,7 +98,7 @@ def whatif(
     if ladder:
         if set_ or without:
             raise ScenarioError("--ladder undoes every trick itself", "leave out --set and --without")
-        write(report.ladder(tricks.ladder(spec, asked), devices), form)
+        write(report.ladder(tricks.ladder(spec, asked), devices), form, columns=columns, sort=sort)
         return
     if not set_ and not without and (kv_format, weight_format) == ("native", "native"):
         words = ", ".join(tricks.tricks(spec)) or "none that kvcalc can undo"
@@ -106,4 +110,5 @@ def whatif(
     before = asked if set_ or without else replace(asked, kv_format="native", weight_format="native")
     said = (*(f"without {step.name}: {step.meaning}" for step in undone), *(set_ or ()), *went)
     published = [evaluate(spec, check, load_model) for check in tricks.checks(spec, without or ())]
-    write(report.whatif(tricks.Change(ledger_of(spec, before), ledger_of(after, asked), said), devices, published), form)
+    change = tricks.Change(ledger_of(spec, before), ledger_of(after, asked), said)
+    write(report.whatif(change, devices, published), form, columns=columns, sort=sort)
