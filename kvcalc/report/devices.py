@@ -88,11 +88,11 @@ def devices(items: Sequence[Device], wanted: Wanted) -> Table:
     columns = (
         text_column("id", "id"),
         Column("memory_bytes", "memory [GiB]", _in(GIB)),
-        Column("bandwidth", "[TB/s]", _in(decimal_scale("T"))),
+        Column("bandwidth", "bandwidth [TB/s]", _in(decimal_scale("T"))),
         Column("bf16", "bf16", _prefixed),
         Column("fp8", "fp8", _prefixed),
-        Column("watts", "[W]", lambda value: f"{value:,.0f}"),
-        Column("usd_per_hour", "[$/h]", significant),
+        Column("watts", "power [W]", lambda value: f"{value:,.0f}"),
+        Column("usd_per_hour", "rent [$/h]", significant),
     )
     notes = [
         f"{len(rows)} of {len(items)} devices; bf16 (or fp16) and fp8: dense FLOP/s with fp32 accumulation, T 10^12, P 10^15; "

@@ -100,9 +100,9 @@ def _table(found: Curve, scenario: Scenario, device: Device) -> Table:
         Column("tokens_per_second", "all [tok/s]", significant),
         Column("tokens_per_second_per_device", "device [tok/s]", significant),
         text_column("bound_by", "bound by"),
-        Column("joules_per_token", "[J/token]", significant),
-        Column("usd_per_million_tokens", "[USD/M]", significant),
-        text_column("mark", ""),
+        Column("joules_per_token", "energy [J/token]", significant),
+        Column("usd_per_million_tokens", "cost [USD/M]", significant),
+        text_column("mark", "mark"),
     )
     return Table(columns, tuple(rows), title=f"decode at context {tokens(scenario.context)}")
 
