@@ -75,5 +75,9 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+class Unmet(ScenarioError):
+    """A question that was understood, and whose answer is no: nothing fits, or meets the target. The command line exits 1."""
+
+
 class PlanError(KvcalcError):
     """A parallel plan that the model or the devices do not allow."""

@@ -12,7 +12,7 @@ from math import ceil
 
 from kvcalc.assumptions import Assumptions
 from kvcalc.energy import completed, node_devices, node_watts, with_speeds
-from kvcalc.errors import ScenarioError
+from kvcalc.errors import ScenarioError, Unmet
 from kvcalc.hardware import Device
 from kvcalc.ledger import ledger
 from kvcalc.parallel import Plan, plans
@@ -227,7 +227,7 @@ def _notes(model: ModelSpec, scenario: Scenario, device: Device, plan: Plan) -> 
     book = ledger(model, scenario)
     verdict = answer(book, device, plan.devices, plan)
     if verdict.fits is False:
-        raise ScenarioError(f"{model.id} does not fit {plan.line} of {device.id}", MORE)
+        raise Unmet(f"{model.id} does not fit {plan.line} of {device.id}", MORE)
     yield from (*book.notes, *verdict.notes)
 
 
@@ -260,7 +260,7 @@ class _Room:
         most = UNKNOWN_MOST if self.device.usable_bytes is None else MAX_BATCH
         found = largest(lambda batch: self.holds(plan, batch), 1, most)
         if found is None:
-            raise ScenarioError(
+            raise Unmet(
                 f"{self.model.id} does not fit {plan.line} of {self.device.id} at context {self.scenario.context:,}", MORE
             )
         return found
@@ -272,7 +272,7 @@ class _Room:
             for plan in plans(self.model, count, self.device.max_per_node):
                 if self.holds(plan, 1):
                     return plan
-        raise ScenarioError(f"{self.model.id} does not fit any number of {self.device.id} up to {MOST_DEVICES:,}")
+        raise Unmet(f"{self.model.id} does not fit any number of {self.device.id} up to {MOST_DEVICES:,}")
 
 
 def _decode(
@@ -294,7 +294,7 @@ def _decode(
 
     batch = largest(lambda batch: tpot(batch) <= target, 1, most)
     if batch is None:
-        raise ScenarioError(
+        raise Unmet(
             f"tpot: one sequence alone takes {seconds_text(tpot(1))} per token on {device.id} ({plan.line}), the target is "
             f"{seconds_text(target)}",
             "allow more with --tpot, or " + MORE,
@@ -310,7 +310,7 @@ def _read(model: ModelSpec, scenario: Scenario, device: Device, plan: Plan, give
     speed, target = given.number("prefill_efficiency"), given.ttft_seconds
     seconds = ttft(model, scenario, device, plan).lower / speed
     if seconds > target:
-        raise ScenarioError(
+        raise Unmet(
             f"ttft: a prompt of {scenario.context:,} takes {seconds_text(seconds)} on {device.id} ({plan.line}), the target is "
             f"{seconds_text(target)}",
             "allow more with --ttft, or " + MORE,

@@ -378,6 +378,19 @@ def test_the_command_in_a_pipe(tmp_path: Path) -> None:
         assert name in speeds
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("llama-3.1-70b", "--on", "4xh100-sxm", "--tpot", "1ms"), "tpot: one sequence alone"),
+        (("llama-3.1-70b", "--on", "4xh100-sxm", "--ttft", "1ms"), "ttft: a prompt of"),
+        (("llama-3.1-405b", "--on", "rtx-4090", "--tp", "1"), "does not fit"),
+    ],
+)
+def test_the_answer_no_is_exit_code_1(arguments: tuple[str, ...], words: str) -> None:
+    result = run("fleet", *arguments)
+    assert result.returncode == 1 and words in result.stderr and result.stdout == ""
+
+
 def test_the_command_refuses_in_one_line(tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text("decode_efficiency: 0.4\n")

@@ -13,7 +13,7 @@ def main() -> None:
     """Run `kvcalc`. Exit codes: 0 done or yes; 1 the answer is no; 2 a usage error, an unknown name, a bad unit or file."""
     from kvcalc.cli import commands
     from kvcalc.cli.options import app
-    from kvcalc.errors import KvcalcError
+    from kvcalc.errors import KvcalcError, Unmet
 
     commands.load()
     for stream in (sys.stdout, sys.stderr):
@@ -28,7 +28,7 @@ def main() -> None:
         sys.stdout.flush()
     except KvcalcError as error:
         _complain(error.message, error.hint)
-        code = 2
+        code = 1 if isinstance(error, Unmet) else 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0

@@ -90,6 +90,8 @@ def fleet(
     kvcalc fleet llama-3.1-70b --on 4xh100-sxm --users 10M --tokens-out 2000
 
     kvcalc fleet deepseek-v4-flash --on 8xh200-sxm --users 100M --assumptions mine.yaml
+
+    Exit code 1: it does not fit, or no batch meets a target.
     """
     from kvcalc.catalog import load_assumptions, load_model
     from kvcalc.cli.rig import rig
