@@ -182,6 +182,19 @@ def significant(value: Number, digits: int = 3) -> str:
     return f"{rounded:,f}"
 
 
+DIGITS = (3, 4, 5, 6)
+"""Significant digits that are tried where three do not tell a number from another."""
+
+
+def times(value: Number) -> str:
+    """A ratio with three digits, or as many more as tell it from 1: 1.0004 is a cost, and 1 is none."""
+    exact = Fraction(value)
+    if exact == 1:
+        return "1"
+    texts = ((significant(exact, digits), significant(1, digits)) for digits in DIGITS)
+    return next((text for text, one in texts if text != one), significant(1))
+
+
 def cell(value: Number, places: int = 3) -> str:
     """A number of a column: three significant digits, at most three decimals; less than that is said to be less."""
     value, least = Fraction(value), Fraction(1, 10**places)

@@ -25,6 +25,7 @@ from kvcalc.report.table import Table
 from kvcalc.report.writers import WRITERS
 from kvcalc.scenario import Scenario
 from kvcalc.spec import ModelSpec
+from kvcalc.units import times
 from kvcalc.verify import evaluate
 from kvcalc.whatif import MEANINGS, Change, _undone, checks, factor, ladder, steps, tricks, without
 
@@ -414,7 +415,7 @@ def test_every_model_and_trick_prints_at_every_context(context: int) -> None:
     "value", [Fraction(1591), Fraction(10**7), Fraction(1, 10**6), Fraction(1), Fraction(10004, 10000), 1.0000001]
 )
 def test_a_factor_of_any_size_can_be_printed(value: Fraction) -> None:
-    shown = report._factor(Fraction(value))
+    shown = times(Fraction(value))
     assert (shown == "1") == (value == 1)
     assert shown in ("1,591", "10,000,000", "0.00000100", "1", "1.0004", "1.00")
 

@@ -11,12 +11,11 @@ from kvcalc.report.table import Cell, Column, Document, Facts, Passage, Table, g
 from kvcalc.report.tables import scaled_count
 from kvcalc.roofline import Answer
 from kvcalc.scenario import NATIVE
-from kvcalc.units import bytes_text, gib, scaled, seconds_text, significant, tokens
+from kvcalc.units import bytes_text, gib, scaled, seconds_text, significant, times, tokens
 from kvcalc.verify import Verdict
 from kvcalc.whatif import COSTS, MEANINGS, PLAIN_FORMAT, PUBLISHED, Change, Rung, Standing, factor, standings
 
 Rig = tuple[Device, int, Plan | None]
-DIGITS = (3, 4, 5, 6)
 
 
 def whatif(change: Change, rig: Rig | None = None, published: Sequence[Verdict] = ()) -> Document:
@@ -142,16 +141,7 @@ def _fits(verdict: Answer | None) -> str | None:
 
 
 def _factor_column(key: str, head: str) -> Column:
-    return Column(key, head, _factor)
-
-
-def _factor(value: Fraction) -> str:
-    """Three digits, or as many more as tell it from 1: 1.0004 is a cost, and 1 is none."""
-    exact = Fraction(value)
-    if exact == 1:
-        return "1"
-    texts = (significant(exact, digits) for digits in DIGITS)
-    return next((text for text, digits in zip(texts, DIGITS, strict=True) if text != significant(1, digits)), significant(1))
+    return Column(key, head, times)
 
 
 def _line(what: str, was: Cell, now: Cell, text: Text) -> dict[str, Cell]:

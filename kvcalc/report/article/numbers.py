@@ -10,7 +10,7 @@ from kvcalc.judge import judge_all
 from kvcalc.ledger import Ledger, ledger
 from kvcalc.published import Check
 from kvcalc.report.article.techniques import Technique
-from kvcalc.report.article.words import Pair, ratio, times, traffic
+from kvcalc.report.article.words import Pair, ratio, traffic
 from kvcalc.report.figures import Rig
 from kvcalc.report.table import Cell, Column, Table, count_column, gib_column, scaled_column, text_column
 from kvcalc.report.tables import reached_by
@@ -19,7 +19,7 @@ from kvcalc.roofline import Answer
 from kvcalc.scenario import Scenario
 from kvcalc.solve import fewest_devices
 from kvcalc.spec import ModelSpec
-from kvcalc.units import significant, tokens
+from kvcalc.units import significant, times, tokens
 from kvcalc.verify import verify
 from kvcalc.whatif import Standing, standings
 

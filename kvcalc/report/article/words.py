@@ -16,12 +16,11 @@ from kvcalc.report.receipts import HEADING_WIDTH, KINDS
 from kvcalc.report.tables import attention_words, scaled_count
 from kvcalc.scenario import Scenario
 from kvcalc.spec import ModelSpec
-from kvcalc.units import bytes_text, scaled, significant, tokens
+from kvcalc.units import DIGITS, bytes_text, scaled, times, tokens
 from kvcalc.whatif import Change, steps
 
 FOUR_BITS = "q4_k"
 """The format in which people keep weights at home."""
-DIGITS = (3, 4, 5, 6)
 
 
 @dataclass(frozen=True)
@@ -54,14 +53,6 @@ def pair(technique: Technique, model: ModelSpec, contexts: Sequence[int]) -> Pai
 def ratio(now: int, before: int) -> Fraction:
     """With over without; 1 where both are nothing."""
     return Fraction(now, before) if before else Fraction(1)
-
-
-def times(value: Fraction) -> str:
-    """Three digits, or as many more as tell it from 1, so that a small cost is not called none."""
-    if value == 1:
-        return significant(1, 1)
-    texts = ((significant(value, digits), significant(1, digits)) for digits in DIGITS)
-    return next((text for text, one in texts if text != one), significant(1))
 
 
 def traffic(sums: Any) -> int:
