@@ -41,6 +41,8 @@ class Site(NamedTuple):
     num_hidden_layers: int
     reuses: bool = False
     """This layer reads the rows of another layer and keeps none of the reusable ones."""
+    blocks: int = 2
+    """How many of attention and feed-forward this layer has."""
 
 
 class Row(NamedTuple):
@@ -85,6 +87,7 @@ class Weight(NamedTuple):
         uneven: what happens where the devices do not divide the parts. refuse: such a plan cannot be; repeat: each part may stand on
             several devices (KV heads); pad: the last device's part is filled up (vocabulary).
         experts: routed experts that `copies` stands for, which expert parallelism deals out; 0: no experts.
+        stored: False if it is a tensor of another layer, run again: read and multiplied, and stored there.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Weight(NamedTuple):
     split: int = 1
     uneven: Uneven = "refuse"
     experts: int = 0
+    stored: bool = True
 
 
 class Work(NamedTuple):
@@ -140,6 +144,11 @@ class Record(BaseModel):
 class Part(Record):
     """A record that answers for one piece of a model."""
 
+    @property
+    def absent(self) -> bool:
+        """Nothing stands here: the layer has no such block, nor the norm before it."""
+        return False
+
     def rows(self, site: Site) -> Iterator[Row]:
         """State rows of one layer."""
         yield from ()
@@ -176,6 +185,11 @@ class Attention(Part):
 
 class FeedForward(Part):
     """A kind of feed-forward block."""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Fields that nobody published, without which its weights are not known."""
+        return ()
 
 
 class Router(Part):

@@ -213,7 +213,7 @@ def _weight_entry(model: ModelSpec, scenario: Scenario, block: Block, weight: We
     rows, columns = weight.shape
     one = stored.bytes(rows, columns, f"{block.label}.{weight.name}")
     copies = block.layers * weight.copies
-    parameters = 0 if weight.use == "table" or weight.buffer else copies * rows * columns
+    parameters = 0 if weight.use == "table" or weight.buffer or not weight.stored else copies * rows * columns
     tokens = scenario.batch * _tokens_run(scenario, block, weight, span)  # in the mean, where blocks close at different steps
     held_only = block.held_only or tokens == 0
     return Entry(
@@ -226,7 +226,7 @@ def _weight_entry(model: ModelSpec, scenario: Scenario, block: Block, weight: We
         math=weight_math(model, scenario, weight, stored),
         parameters=parameters,
         active_parameters=0 if parameters == 0 or block.held_only else block.layers * active_elements(weight),
-        weight_bytes=copies * one,
+        weight_bytes=copies * one if weight.stored else 0,
         read_bytes=0 if held_only else _weight_read(block, weight, one, stored, tokens, scenario.batch * (span[1] - span[0])),
         flops=0 if held_only or weight.use not in PRODUCT_USES else whole(2 * tokens * block.layers * active_elements(weight)),
         split=weight.split,

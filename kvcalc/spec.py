@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import date
 from functools import cached_property
+from itertools import cycle
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, create_model, field_validator, model_validator
@@ -55,10 +56,12 @@ MAX_LAYERS = 10_000
 class TokenEmbedding(Record):
     """The token embedding and the head; tied: one matrix serves both. Other tables stand beside, one key each."""
 
-    vocab_size: TableRows = Field(description="Rows of the token embedding [tokens]")
+    vocab_size: TableRows | None = Field(description="Rows of the token embedding [tokens]; null: not known, nor are the parameters")
     tied: bool = Field(description="The head is the embedding's matrix (tie_word_embeddings)")
 
     def model_weights(self, site: Site) -> Iterator[Weight]:
+        if self.vocab_size is None:
+            return
         shape = (self.vocab_size, site.hidden_size)
         if self.tied:
             yield Weight("token_embedding", "embeddings", shape, last=1, split=shape[0], uneven="pad")
@@ -90,34 +93,63 @@ else:
 _STEP = re.compile(r"(?:(?P<count>[1-9][0-9]{0,4}) )?(?P<name>[a-z0-9][a-z0-9._-]*)")
 
 
+def _spelt_out(steps: Iterable[str]) -> Iterator[str]:
+    """'4 local', 'global' -> local local local local global."""
+    for step in steps:
+        match = _STEP.fullmatch(step)
+        assert match is not None  # held by the validators
+        for _ in range(int(match["count"] or 1)):
+            yield match["name"]
+
+
 class LayerGroup(Record):
     """Layers in order: `{repeat: 7, of: [4 local, global], feedforward: mlp}` is 35 layers."""
 
     of: list[str] = Field(min_length=1, description="Attention names in order, each with a count if more than one: '4 local'")
-    feedforward: Name = Field(description="Name of the feed-forward block of these layers")
+    feedforward: str | list[str] = Field(
+        description="Name of the feed-forward block of these layers; or names in order like `of`, which begin anew until all have one"
+    )
     repeat: Annotated[int, Field(ge=1, le=MAX_LAYERS)] = Field(1, description="How many times `of` follows on itself")
     reuse: dict[str, Annotated[int, Field(ge=0)] | Literal["previous"]] = Field(
         default_factory=dict,
         description="Per attention name: the layer whose rows these layers read instead of keeping their own",
     )
     replay: Tokens | None = Field(None, description="In a prefill only the last so many tokens run these layers [tokens]")
+    weights_of: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="A loop: these layers run the weights of earlier ones, from this layer on, and store none; state is their own",
+    )
 
-    @field_validator("of")
+    @field_validator("of", "feedforward")
     @classmethod
-    def _readable(cls, steps: list[str]) -> list[str]:
-        for step in steps:
-            if not _STEP.fullmatch(step):
+    def _readable(cls, steps: str | list[str]) -> str | list[str]:
+        for step in [steps] if isinstance(steps, str) else steps:
+            if not _STEP.fullmatch(step) or (isinstance(steps, str) and " " in step):
                 raise ValueError(f"cannot read {step!r}: write a name, or a count and a name like '4 local'")
+        if not steps:
+            raise ValueError("names no block")
         return steps
+
+    @model_validator(mode="after")
+    def _divides(self) -> "LayerGroup":
+        each = sum(1 for _ in _spelt_out(self._blocks))
+        if self.size % each:
+            raise ValueError(f"feedforward names {each:,} blocks, which do not go evenly into {self.size:,} layers")
+        return self
+
+    @property
+    def _blocks(self) -> list[str]:
+        return [self.feedforward] if isinstance(self.feedforward, str) else self.feedforward
 
     @property
     def names(self) -> Iterator[str]:
         """The attention name of each layer in one repetition."""
-        for step in self.of:
-            match = _STEP.fullmatch(step)
-            assert match is not None  # held by the validator
-            for _ in range(int(match["count"] or 1)):
-                yield match["name"]
+        return _spelt_out(self.of)
+
+    @property
+    def blocks(self) -> list[str]:
+        """The names of the feed-forward blocks in order, before they begin anew."""
+        return list(_spelt_out(self._blocks))
 
     @property
     def size(self) -> int:
@@ -164,13 +196,14 @@ class Storage(Record):
 
 
 class LayerPlan(NamedTuple):
-    """One layer: its place, its kinds, and the layer whose rows it reads."""
+    """One layer: its place, its kinds, and the layer whose rows it reads. `again`: a further pass through the layer at that place."""
 
     place: int
     attention: str
     feedforward: str
     reuses: int | None
     replay: int | None
+    again: bool = False
 
 
 class Block(NamedTuple):
@@ -226,7 +259,9 @@ class ModelSpec(Record):
 
     @model_validator(mode="after")
     def _adds_up(self) -> "ModelSpec":
-        total = sum(group.size for group in self.layers)
+        total = sum(group.size for group in self.layers if group.weights_of is None)
+        if sum(group.size for group in self.layers) > MAX_LAYERS:
+            raise ValueError(f"layers: more than {MAX_LAYERS:,} of them, passes of loops included")
         if total != self.num_hidden_layers:
             raise ValueError(f"layers: the groups add up to {total:,} layers, num_hidden_layers says {self.num_hidden_layers:,}")
         if self.draft and sum(group.size for group in self.draft.layers) > MAX_LAYERS:
@@ -235,12 +270,14 @@ class ModelSpec(Record):
         used = {name for group in groups for name in group.names}
         for name in sorted(used - set(self.attention)):
             raise ValueError(_unknown("layers", "attention", name, self.attention))
-        for name in sorted({group.feedforward for group in groups} - set(self.feedforward)):
+        blocks = {name for group in groups for name in group.blocks}
+        for name in sorted(blocks - set(self.feedforward)):
             raise ValueError(_unknown("layers", "feedforward", name, self.feedforward))
         for name in sorted(set(self.attention) - used):
             raise ValueError(f"attention.{name}: declared, but no layer uses it")
-        for name in sorted(set(self.feedforward) - {group.feedforward for group in groups}):
+        for name in sorted(set(self.feedforward) - blocks):
             raise ValueError(f"feedforward.{name}: declared, but no layer uses it")
+        self._loops_are_sound()
         self._sharing_is_sound(self.plan)
         self._sharing_is_sound(list(self._plan(self.draft.layers)) if self.draft else [])
         pieces = {weight.piece for block in self.blocks for weight in block.weights}
@@ -267,6 +304,7 @@ class ModelSpec(Record):
         return self
 
     def _sharing_is_sound(self, plan: list[LayerPlan]) -> None:
+        first = {layer.place: layer for layer in plan if not layer.again}
         for layer in plan:
             here = f"layers: layer {layer.place} ({layer.attention})"
             borrowed = [row for row in self._rows(layer) if not row.owned]
@@ -278,20 +316,40 @@ class ModelSpec(Record):
                 raise ValueError(f"{here} has no rows that it could reuse")
             if layer.reuses >= layer.place:
                 raise ValueError(f"{here} reuses layer {layer.reuses}, which does not stand before it")
-            owned = {row.name: row for row in self._rows(plan[layer.reuses]) if row.owned}
+            owned = {row.name: row for row in self._rows(first[layer.reuses]) if row.owned}
             for row in borrowed:
                 source = owned.get(row.name)
                 if source is None or (source.elements, source.held) != (row.elements, row.held):
                     raise ValueError(
-                        f"{here} cannot reuse layer {layer.reuses} ({plan[layer.reuses].attention}): "
+                        f"{here} cannot reuse layer {layer.reuses} ({first[layer.reuses].attention}): "
                         f"that layer owns no {row.name} rows of the same kind"
                     )
+
+    def _loops_are_sound(self) -> None:
+        """A further pass runs the same tensors as the first one."""
+        first = {layer.place: layer for layer in self.plan if not layer.again}
+        for layer in self.plan:
+            here = f"layers: a further pass through layer {layer.place} ({layer.attention})"
+            if layer.again and layer.place not in first:
+                raise ValueError(f"{here}: no layer stands there before it")
+            if layer.again and self._tensors(layer) != self._tensors(first[layer.place]):
+                raise ValueError(f"{here}: its weights are not those of that layer ({first[layer.place].attention})")
+
+    def _tensors(self, layer: LayerPlan) -> list[Weight]:
+        parts = (self.attention[layer.attention], self.feedforward[layer.feedforward])
+        return [weight for part in parts for weight in part.weights(self._site())]
 
     def _rows(self, layer: LayerPlan) -> tuple[Row, ...]:
         return tuple(self.attention[layer.attention].rows(self._site(reuses=layer.reuses is not None)))
 
-    def _site(self, *, reuses: bool = False) -> Site:
-        return Site(self.hidden_size, self.embedding.vocab_size, self.num_hidden_layers, reuses)
+    def _site(self, *, reuses: bool = False, blocks: int = 2) -> Site:
+        return Site(self.hidden_size, self.embedding.vocab_size or 0, self.num_hidden_layers, reuses, blocks)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Fields that nobody published, without which parameters, weights and FLOPs are not known. State is."""
+        missing = ("vocab_size",) if self.embedding.vocab_size is None else ()
+        return missing + tuple(dict.fromkeys(name for part in self.feedforward.values() for name in part.missing))
 
     def _plan(self, groups: Iterable[LayerGroup]) -> Iterator[LayerPlan]:
         owner: dict[str, int] = {}
@@ -300,20 +358,24 @@ class ModelSpec(Record):
             for key in group.reuse:
                 if key not in group.names:
                     raise ValueError(f"layers: reuse names {key!r}, which is not among the layers of its group")
-            for name in list(group.names) * group.repeat:
+            once, blocks = list(group.names), cycle(group.blocks)
+            for place, name in enumerate(once * group.repeat):
                 reuses = group.reuse.get(name)
                 if reuses == "previous":
                     if name not in owner:
                         raise ValueError(f"layers: layer {index} reuses the previous {name}, but none stands before it")
                     reuses = owner[name]
+                if group.weights_of is not None:
+                    yield LayerPlan(group.weights_of + place % len(once), name, next(blocks), reuses, group.replay, again=True)
+                    continue
                 if reuses is None:
                     owner[name] = index
-                yield LayerPlan(index, name, group.feedforward, reuses, group.replay)
+                yield LayerPlan(index, name, next(blocks), reuses, group.replay)
                 index += 1
 
     @cached_property
     def plan(self) -> list[LayerPlan]:
-        """Every layer in order."""
+        """Every layer in order, and every further pass through one."""
         return list(self._plan(self.layers))
 
     @cached_property
@@ -335,23 +397,29 @@ class ModelSpec(Record):
         return [*self.towers, *(["draft"] if self.draft else [])]
 
     def _blocks(self, plan: list[LayerPlan]) -> Iterator[Block]:
-        seats: dict[tuple[str, int | None, int | None], list[int]] = {}
-        blocks: dict[tuple[str, int | None], list[int]] = {}
-        streams: dict[int | None, list[int]] = {}
+        seats: dict[tuple[str, int | None, int | None, bool], list[int]] = {}
+        blocks: dict[tuple[str, int | None, bool], list[int]] = {}
+        streams: dict[tuple[int | None, int, bool], list[int]] = {}
         for layer in plan:
-            seats.setdefault((layer.attention, layer.reuses, layer.replay), []).append(layer.place)
-            blocks.setdefault((layer.feedforward, layer.replay), []).append(layer.place)
-            streams.setdefault(layer.replay, []).append(layer.place)
-        for (name, reuses, replay), places in seats.items():
-            label = name if reuses is None else f"{name} (reads layer {reuses})"
+            seats.setdefault((layer.attention, layer.reuses, layer.replay, layer.again), []).append(layer.place)
+            blocks.setdefault((layer.feedforward, layer.replay, layer.again), []).append(layer.place)
+            streams.setdefault((layer.replay, self._sides(layer), layer.again), []).append(layer.place)
+        for (name, reuses, replay, again), places in seats.items():
+            label = _again(name if reuses is None else f"{name} (reads layer {reuses})", again)
             site = self._site(reuses=reuses is not None)
-            yield self._block(label, self.attention[name], places, site, replay)._replace(reuses=reuses, part="attention")
-        for (name, replay), places in blocks.items():
-            block = self._block(_replayed(name, replay), self.feedforward[name], places, self._site(), replay)
-            yield block._replace(part="feedforward")
-        for replay, places in streams.items():
-            block = self._block(_replayed("residual", replay), self.residual, places, self._site(), replay)
-            yield block._replace(part="residual")
+            block = self._block(label, self.attention[name], places, site, replay)
+            yield _unstored(block, again)._replace(reuses=reuses, part="attention")
+        for (name, replay, again), places in blocks.items():
+            block = self._block(_again(_replayed(name, replay), again), self.feedforward[name], places, self._site(), replay)
+            yield _unstored(block, again)._replace(part="feedforward")
+        for (replay, sides, again), places in streams.items():
+            label = _again(_replayed("residual", replay), again)
+            block = self._block(label, self.residual, places, self._site(blocks=sides), replay)
+            yield _unstored(block, again)._replace(part="residual")
+
+    def _sides(self, layer: LayerPlan) -> int:
+        """How many of attention and feed-forward a layer has."""
+        return sum(not part.absent for part in (self.attention[layer.attention], self.feedforward[layer.feedforward]))
 
     def _block(
         self, label: str, part: Attention | FeedForward | Residual, places: list[int], site: Site, replay: int | None
@@ -416,6 +484,15 @@ class ModelSpec(Record):
     def row_format(self, row: Row) -> Format:
         """The format in which the release or its reference engine keeps a row."""
         return FORMATS[self.storage.state.get(row.name, DEFAULT_STATE_FORMAT[row.role])]
+
+
+def _unstored(block: Block, again: bool) -> Block:
+    """A further pass through some layers: their weights are read and multiplied again, and stored no second time."""
+    return block._replace(weights=tuple(weight._replace(stored=False) for weight in block.weights)) if again else block
+
+
+def _again(name: str, again: bool) -> str:
+    return f"{name} (again)" if again else name
 
 
 def _replayed(name: str, replay: int | None) -> str:

@@ -298,7 +298,7 @@ def _data(model: ModelSpec) -> dict[str, Any]:
 
 
 def _site(model: ModelSpec, *, reuses: bool = False) -> Site:
-    return Site(model.hidden_size, model.embedding.vocab_size, model.num_hidden_layers, reuses)
+    return Site(model.hidden_size, model.embedding.vocab_size or 0, model.num_hidden_layers, reuses)
 
 
 def _by_layer(trick: str) -> Callable[[ModelSpec], dict[str, Any] | None]:

@@ -1,7 +1,8 @@
 """The plain residual: x + f(norm(x)) around attention and feed-forward, and a final norm.
 
 Keeps     nothing
-Formula   parameters = layers x norms_per_layer x hidden_size + hidden_size, doubled by norm biases
+Formula   parameters = layers x norms_per_layer x hidden_size + hidden_size, doubled by norm biases; a layer that has only one of
+          attention and feed-forward has half the norms
 Worked    llama-2-7b, norms, parameters: 32 x 2 x 4096 + 4096 = 266,240 parameters
 Omits     additions and norms in the FLOPs; the stream's own traffic (a fused step keeps hidden_size elements on the chip)
 Assumes   norms are read with the layer
@@ -16,6 +17,9 @@ from pydantic import Field
 
 from kvcalc.kind import Residual, Site, Weight, vector
 
+BLOCKS = 2
+"""Attention and feed-forward: what a whole layer has."""
+
 
 class PlainResidual(Residual):
     kind: Literal["plain"]
@@ -23,8 +27,9 @@ class PlainResidual(Residual):
     norm_bias: bool = Field(False, description="LayerNorm with bias")
 
     def weights(self, site: Site) -> Iterator[Weight]:
-        if self.norms_per_layer:
-            yield vector("layer_norms", "norms", site.hidden_size, copies=self.norms_per_layer * (1 + self.norm_bias))
+        norms = self.norms_per_layer * site.blocks // BLOCKS
+        if norms:
+            yield vector("layer_norms", "norms", site.hidden_size, copies=norms * (1 + self.norm_bias))
 
     def model_weights(self, site: Site) -> Iterator[Weight]:
         yield vector("final_norm", "norms", site.hidden_size, copies=1 + self.norm_bias)
