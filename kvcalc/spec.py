@@ -58,6 +58,7 @@ class TokenEmbedding(Record):
 
     vocab_size: TableRows | None = Field(description="Rows of the token embedding [tokens]; null: not known, nor are the parameters")
     tied: bool = Field(description="The head is the embedding's matrix (tie_word_embeddings)")
+    extra_rows: Count | None = Field(None, description="Further rows, which an untied head has not [tokens]")
 
     def model_weights(self, site: Site) -> Iterator[Weight]:
         if self.vocab_size is None:
@@ -66,8 +67,15 @@ class TokenEmbedding(Record):
         if self.tied:
             yield Weight("token_embedding", "embeddings", shape, last=1, split=shape[0], uneven="pad")
         else:
-            yield Weight("token_embedding", "embeddings", shape, "lookup", chosen=1, split=shape[0], uneven="pad")
+            rows = shape[0] + (self.extra_rows or 0)
+            yield Weight("token_embedding", "embeddings", (rows, shape[1]), "lookup", chosen=1, split=rows, uneven="pad")
             yield Weight("lm_head", "lm_head", shape, last=1, split=shape[0], uneven="pad")
+
+    @model_validator(mode="after")
+    def _extra_rows_need_a_head(self) -> "TokenEmbedding":
+        if self.tied and self.extra_rows is not None:
+            raise ValueError("extra_rows are those that an untied head has not: a tied one has every row")
+        return self
 
     @property
     def tables(self) -> dict[str, EmbeddingPart]:
@@ -233,7 +241,7 @@ class ModelSpec(Record):
     id: Name
     name: str
     family: Name = Field(description="Family id: one colour in figures")
-    released: str = Field(description="Date of release, YYYY-MM-DD or YYYY-MM")
+    released: str | None = Field(None, description="Date of release, YYYY-MM-DD or YYYY-MM; not given: not known")
     sources: dict[str, str] = Field(min_length=1, description="Where the numbers come from")
     caveats: list[str] = Field(default_factory=list, description="What the numbers leave out or assume")
     max_context: Tokens
@@ -251,7 +259,9 @@ class ModelSpec(Record):
 
     @field_validator("released")
     @classmethod
-    def _a_date(cls, text: str) -> str:
+    def _a_date(cls, text: str | None) -> str | None:
+        if text is None:
+            return None
         if not re.fullmatch(r"\d{4}-\d{2}(-\d{2})?", text):
             raise ValueError("write a date as YYYY-MM-DD or YYYY-MM")
         date.fromisoformat(text if len(text) == len("2026-01-01") else f"{text}-01")

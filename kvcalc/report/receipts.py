@@ -84,7 +84,7 @@ def model(spec: ModelSpec, context: int | None, kv_format: str, *, latex: bool =
     forms = (state_form(spec, book.scenario.kv_format), read_form(spec, book.scenario.kv_format), flops_form(spec))
     parts: list[Passage] = [
         f"{spec.num_hidden_layers} layers: {attention_words(spec)}; hidden size {spec.hidden_size:,}; "
-        f"released {spec.released}; up to {tokens(spec.max_context)} tokens",
+        f"released {spec.released or '(date not known)'}; up to {tokens(spec.max_context)} tokens",
         "One sequence, one decode step, t tokens of context, state in " + book.scenario.kv_format + " format:",
         _latex_forms(forms, t) if latex else _forms(forms, t),
         _rows(book),

@@ -1,0 +1,163 @@
+"""A model as a reader of a config sees it: named parts, one entry per layer. `spec_data` folds it into the data of a spec."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from kvcalc.importers.config import Known
+
+LONGEST_PERIOD = 64
+TRUE_BY_DEFAULT = ("gated",)
+"""Flags of parts that are true where a spec does not say them; the others are false."""
+
+
+class Layer(NamedTuple):
+    """One layer, in order.
+
+    Args:
+        attention, feedforward: names of parts.
+        reuses: the layer whose rows it reads.
+        again: the layer whose weights it runs once more.
+    """
+
+    attention: str
+    feedforward: str
+    reuses: int | None = None
+    again: int | None = None
+
+
+@dataclass
+class Layout:
+    """What a family's reader gives back. Parts are the fields of a spec; their whole numbers are Known, with the config field behind.
+
+    Args:
+        vocab_size: None where the config does not say it: parameters are then unknown.
+        tables: tables beside the token embedding, by the spec's key.
+        weights: storage formats by piece or `piece.weight`, where the config says them.
+        state: storage formats by row name, where the config says them.
+    """
+
+    hidden_size: Known
+    vocab_size: Known | None
+    tied: bool
+    max_context: Known
+    attention: dict[str, dict[str, Any]]
+    feedforward: dict[str, dict[str, Any]]
+    layers: list[Layer]
+    residual: dict[str, Any] = field(default_factory=lambda: {"kind": "plain"})
+    tables: dict[str, dict[str, Any]] = field(default_factory=dict)
+    weights: dict[str, str] = field(default_factory=dict)
+    state: dict[str, str] = field(default_factory=dict)
+    towers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    math: dict[str, str] = field(default_factory=dict)
+    depth: str = "num_hidden_layers"
+    """Where the number of layers comes from."""
+
+
+def spec_data(layout: Layout) -> dict[str, Any]:
+    """The fields of a spec from `max_context` on, in the order in which a person reads them."""
+    used = {layer.attention for layer in layout.layers}
+    blocks = {layer.feedforward for layer in layout.layers}
+    data: dict[str, Any] = {
+        "max_context": layout.max_context,
+        "hidden_size": layout.hidden_size,
+        "num_hidden_layers": Known(sum(layer.again is None for layer in layout.layers), layout.depth),
+        "embedding": {"vocab_size": layout.vocab_size, "tied": layout.tied, **layout.tables},
+        "attention": {name: _said(part) for name, part in layout.attention.items() if name in used},
+        "feedforward": {name: _said(part) for name, part in layout.feedforward.items() if name in blocks},
+        "residual": _said(layout.residual),
+        "layers": folded(layout.layers),
+    }
+    storage = {key: found for key in ("weights", "state", "math") if (found := getattr(layout, key))}
+    if storage:
+        data["storage"] = storage
+    if layout.towers:
+        data["towers"] = layout.towers
+    return data
+
+
+def _said(part: Mapping[str, Any]) -> dict[str, Any]:
+    """A part without what it does not say: None, and flags that are what they are by default."""
+    return {
+        key: _said(value) if isinstance(value, Mapping) else value
+        for key, value in part.items()
+        if value is not None and not (isinstance(value, bool) and value is (key in TRUE_BY_DEFAULT))
+    }
+
+
+# -- folding ------------------------------------------------------------------------------------------------------------------------
+
+
+def folded(layers: Sequence[Layer]) -> list[dict[str, Any]]:
+    """Layers as few groups of a spec: what repeats is said once. The shortest text by the number of groups and steps."""
+    groups: list[dict[str, Any]] = []
+    start = 0
+    for end in range(1, len(layers) + 1):
+        if end == len(layers) or not _goes_on(layers[end - 1], layers[end]):
+            groups += _segment(layers[start:end])
+            start = end
+    return groups
+
+
+def _goes_on(one: Layer, other: Layer) -> bool:
+    """Whether two neighbours may stand in one group: both stored, or both passes of one loop."""
+    return (one.again is None) == (other.again is None) and (one.again is None or other.again == one.again + 1)
+
+
+def _segment(layers: Sequence[Layer]) -> list[dict[str, Any]]:
+    keys = [layer[:3] for layer in layers]
+    count = len(keys)
+    run = {p: [0] * (count + 1) for p in range(1, min(LONGEST_PERIOD, count) + 1)}
+    for p, along in run.items():  # along[i]: how far the layers from i on equal those p further on
+        for i in range(count - p - 1, -1, -1):
+            along[i] = along[i + 1] + 1 if keys[i] == keys[i + p] else 0
+    best: list[tuple[int, int, int]] = [(0, 0, 0)] * (count + 1)  # cost from i on, period, repeats
+    for i in range(count - 1, -1, -1):
+        choices = []
+        for p in range(1, min(LONGEST_PERIOD, count - i) + 1):
+            if not _one_source(layers[i : i + p]):
+                break
+            price = _price(layers[i : i + p])
+            for repeats in {1, 1 + run[p][i] // p}:
+                choices.append((price + best[i + p * repeats][0], p, repeats))
+        best[i] = min(choices)
+    groups, i = [], 0
+    while i < count:
+        _, p, repeats = best[i]
+        groups.append(_group(layers[i : i + p], repeats))
+        i += p * repeats
+    return groups
+
+
+def _one_source(layers: Sequence[Layer]) -> bool:
+    """A group names one layer to reuse for each attention name."""
+    return len({(layer.attention, layer.reuses) for layer in layers}) == len({layer.attention for layer in layers})
+
+
+def _price(layers: Sequence[Layer]) -> int:
+    blocks = _steps([layer.feedforward for layer in layers])
+    return 2 + len(_steps([layer.attention for layer in layers])) + (len(blocks) if len(blocks) > 1 else 0)
+
+
+def _steps(names: Sequence[str]) -> list[str]:
+    """local local global -> '2 local', 'global'."""
+    steps: list[tuple[int, str]] = []
+    for name in names:
+        if steps and steps[-1][1] == name:
+            steps[-1] = (steps[-1][0] + 1, name)
+        else:
+            steps.append((1, name))
+    return [name if count == 1 else f"{count} {name}" for count, name in steps]
+
+
+def _group(layers: Sequence[Layer], repeat: int) -> dict[str, Any]:
+    blocks = _steps([layer.feedforward for layer in layers])
+    group: dict[str, Any] = {} if repeat == 1 or len(layers) == 1 else {"repeat": repeat}
+    names = [layer.attention for layer in layers] * (repeat if len(layers) == 1 else 1)
+    group |= {"of": _steps(names), "feedforward": blocks if len(blocks) > 1 else layers[0].feedforward}
+    reuse = {layer.attention: layer.reuses for layer in layers if layer.reuses is not None}
+    if reuse:
+        group["reuse"] = reuse
+    if layers[0].again is not None:
+        group["weights_of"] = layers[0].again
+    return group

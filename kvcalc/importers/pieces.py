@@ -1,0 +1,221 @@
+"""What many families have in common: how a config says heads, widths, windows, experts and lists of layers.
+
+Each function reads fields and gives the fields of a spec's part back. Whatever a family does otherwise it says by an argument, or it
+reads the field itself.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from kvcalc.importers.config import MAX_ROWS, Config, Known, number
+from kvcalc.importers.layout import Layer, Layout
+
+HIDDEN = ("hidden_size", "n_embd", "d_model", "model_dim", "embedding_dim")
+DEPTH = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_blocks")
+HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
+KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num", "num_attention_groups")
+HEAD_DIM = ("head_dim", "kv_channels", "attention_head_dim")
+VOCAB = ("vocab_size", "padded_vocab_size")
+CONTEXT = (
+    "max_position_embeddings",
+    "n_positions",
+    "n_ctx",
+    "max_seq_len",
+    "seq_length",
+    "max_position_embedding",
+    "max_sequence_length",
+    "model_max_length",
+)
+EXPERTS = ("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts", "num_moe_experts")
+CHOSEN = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_top_k", "moe_k", "experts_per_token", "top_k_experts")
+SHARED = ("n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts")
+MAX_LAYERS = 2_000
+NO_CONTEXT = 1 << 20
+
+
+def hidden_size(c: Config) -> Known:
+    """Width of the residual stream."""
+    return c.count(*HIDDEN)
+
+
+def depth(c: Config, *names: str) -> Known:
+    """Number of layers."""
+    return c.count(*(names or DEPTH), high=MAX_LAYERS)
+
+
+def head_dim(c: Config, heads: int, *names: str, default: int | None = None) -> Known:
+    """Width of a head: said; else the class's default; else hidden_size / heads, which must divide."""
+    said = c.maybe(*(names or HEAD_DIM))
+    if said is not None:
+        return said
+    if default is not None:
+        return c.count((names or HEAD_DIM)[0], default=default)
+    width = hidden_size(c)
+    if width % heads:
+        raise c.refuse("hidden_size", f"{width:,} is no multiple of {heads:,} heads, and head_dim is not in the config")
+    return number(width // heads, "hidden_size / num_attention_heads")
+
+
+def kv_heads(c: Config, heads: Known, *names: str) -> Known:
+    """KV heads; as many as query heads where the field is not there."""
+    said = c.maybe(*(names or KV_HEADS))
+    return number(heads, f"{heads.origin}: no field for KV heads") if said is None else said
+
+
+def grouped_query(c: Config, *, default_head_dim: int | None = None, **more: Any) -> dict[str, Any]:
+    """Grouped-query attention as Llama's config says it. `more`: further fields of the spec's kind `gqa`, or other values for these."""
+    heads = more.pop("num_attention_heads", None) or c.count(*HEADS)
+    groups = more.pop("num_key_value_heads", None) or kv_heads(c, heads)
+    width = more.pop("head_dim", None) or head_dim(c, heads, default=default_head_dim)
+    return {"kind": "gqa", "num_attention_heads": heads, "num_key_value_heads": groups, "head_dim": width, **more}
+
+
+def latent(c: Config, **more: Any) -> dict[str, Any]:
+    """Multi-head latent attention as DeepSeek's config says it. Its KV heads and head_dim say nothing about the cache."""
+    c.ignore("num_key_value_heads", "head_dim", "qk_head_dim")
+    return {
+        "kind": "mla",
+        "num_attention_heads": c.count(*HEADS),
+        "q_lora_rank": c.maybe("q_lora_rank"),
+        "kv_lora_rank": c.count("kv_lora_rank"),
+        "qk_nope_head_dim": c.count("qk_nope_head_dim"),
+        "qk_rope_head_dim": c.count("qk_rope_head_dim"),
+        "v_head_dim": c.count("v_head_dim"),
+        **more,
+    }
+
+
+def mlp(c: Config, *names: str, **more: Any) -> dict[str, Any]:
+    """A gated MLP; `gated=False`: two matrices."""
+    return {"kind": "mlp", "intermediate_size": c.count(*(names or ("intermediate_size",))), **more}
+
+
+def experts(
+    c: Config,
+    *,
+    width: Sequence[str] = ("moe_intermediate_size",),
+    shared: int | Known | None = None,
+    router: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """Routed experts. `shared`: width of all shared experts together."""
+    return {
+        "kind": "moe",
+        "num_experts": more.pop("num_experts", None) or c.count(*EXPERTS),
+        "num_experts_per_tok": more.pop("num_experts_per_tok", None) or c.count(*CHOSEN),
+        "moe_intermediate_size": c.count(*width),
+        "shared_intermediate_size": shared or None,
+        "router": dict(router or {"kind": "linear"}),
+        **more,
+    }
+
+
+def shared_width(c: Config, of: Sequence[str] = ("moe_intermediate_size",), *, default: int = 0) -> Known | None:
+    """Width of all shared experts together, where the config says how many: number x the width of one."""
+    many = c.maybe(*SHARED, low=0)
+    if many is None and default:
+        many = c.count(SHARED[0], default=default)
+    if not many:
+        return None
+    each = c.count(*of)
+    return number(many * each, f"{many.origin} x {each.origin}")
+
+
+# -- which layer is what ------------------------------------------------------------------------------------------------------------
+
+FULL, SLIDING, LINEAR, CHUNKED = "full_attention", "sliding_attention", "linear_attention", "chunked_attention"
+
+
+def layer_types(c: Config, count: int, named: Mapping[str, str], default: Callable[[int], str] | None = None) -> list[str]:
+    """The attention name of each layer, from the list `layer_types`; where there is none, from the class's rule.
+
+    Args:
+        named: what the list may say, and the name of the part that it means.
+        default: the rule of the class, layer number to a value of the list.
+    """
+    said = c.words("layer_types", known=named, length=count, longer=True)
+    if said is None:
+        if default is None:
+            raise c.refuse("layer_types", "is not in the config")
+        said = [default(place) for place in range(count)]
+    return [named[word] for word in said]
+
+
+def every(period: int, first: str, last: str) -> Callable[[int], str]:
+    """The last of each `period` layers is `last`, the others are `first`."""
+    return lambda place: last if (place + 1) % period == 0 else first
+
+
+def dense_first(c: Config, count: int, *names: str, default: int = 0) -> int:
+    """How many layers at the beginning have a dense block."""
+    said = c.maybe(*(names or ("first_k_dense_replace",)), low=0, high=MAX_LAYERS)
+    return min(default if said is None else said, count)
+
+
+# -- the whole ----------------------------------------------------------------------------------------------------------------------
+
+
+def embedding_rows(c: Config) -> Known | None:
+    """Rows of the token embedding; None where the config does not say it: then the parameters are not known, and state is."""
+    return c.maybe(*VOCAB, high=MAX_ROWS)
+
+
+def max_context(c: Config) -> Known:
+    """The longest context that the config names; where several of its fields differ, the longest."""
+    said = [found for name in CONTEXT if (found := c.maybe(name, high=1 << 40)) is not None]
+    if said:
+        return max(said)
+    c.caveat(f"The config names no longest context; {NO_CONTEXT:,} tokens stand in its place.")
+    return number(NO_CONTEXT, "no field says it")
+
+
+def decoder(
+    c: Config,
+    attention: Mapping[str, Mapping[str, Any]],
+    feedforward: Mapping[str, Mapping[str, Any]],
+    *,
+    layers: Sequence[Layer] | None = None,
+    tied: bool = False,
+    norms: int = 2,
+    norm_bias: bool = False,
+    **more: Any,
+) -> Layout:
+    """A decoder of equal layers, or of those given.
+
+    Args:
+        layers: in order; None: each has the only attention and the only feed-forward block.
+        tied: the class's default of tie_word_embeddings.
+        norms: norms of hidden_size in each layer.
+        norm_bias: they have biases (LayerNorm).
+        more: further fields of a Layout.
+    """
+    if layers is None:
+        (only,), (block,) = attention, feedforward
+        layers = [Layer(only, block)] * depth(c)
+    return Layout(
+        hidden_size=hidden_size(c),
+        vocab_size=embedding_rows(c),
+        tied=tied_embeddings(c, default=tied),
+        max_context=more.pop("context", None) or max_context(c),
+        attention={name: dict(part) for name, part in attention.items()},
+        feedforward={name: dict(part) for name, part in feedforward.items()},
+        layers=list(layers),
+        residual=more.pop("residual", None) or residual(norms, norm_bias=norm_bias),
+        **more,
+    )
+
+
+def tied_embeddings(c: Config, *, default: bool) -> bool:
+    """Whether the head is the embedding's matrix. Where the config does not say it, the class's default, which is then stated."""
+    return c.flag("tie_word_embeddings", "tie_embedding", "share_input_output_layers", default=default, stated=True)
+
+
+def residual(norms: int, *, norm_bias: bool = False) -> dict[str, Any]:
+    """A plain residual with so many norms in a layer."""
+    return {"kind": "plain", "norms_per_layer": norms, "norm_bias": norm_bias}
+
+
+def pairs(attention: Sequence[str], feedforward: Sequence[str] | str) -> list[Layer]:
+    """One layer for each attention name, with its block."""
+    blocks = [feedforward] * len(attention) if isinstance(feedforward, str) else feedforward
+    return [Layer(one, other) for one, other in zip(attention, blocks, strict=True)]

@@ -1,0 +1,58 @@
+"""A spec as text: readable YAML, with the config field behind each number in a comment."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from kvcalc.importers.config import Known
+
+_PLAIN = re.compile(r"([1-9][0-9]* )?[A-Za-z/][A-Za-z0-9_./ ()+-]*")
+_WORDS = {"true", "false", "null", "yes", "no", "on", "off", "none"}
+_COMMENT_AT = 48
+_INDENT = "  "
+
+
+def spec_text(data: Mapping[str, Any]) -> str:
+    """The YAML of a spec's fields. Loads to the same data."""
+    return "\n".join(_mapping(data, 0)) + "\n"
+
+
+def _mapping(data: Mapping[str, Any], level: int) -> Iterator[str]:
+    for key, value in data.items():
+        head = f"{_INDENT * level}{key}:"
+        if isinstance(value, Mapping):
+            if not value:
+                continue
+            if any(isinstance(item, Mapping | list) or isinstance(item, Known) for item in value.values()) or level == 0:
+                yield head
+                yield from _mapping(value, level + 1)
+            else:
+                yield f"{head} {_flow(value)}"
+        elif isinstance(value, list) and key in ("layers", "caveats") and level <= 1:
+            yield head
+            yield from (f"{_INDENT * (level + 1)}- {_flow(item)}" for item in value)
+        else:
+            yield _commented(f"{head} {_flow(value)}", value)
+
+
+def _commented(line: str, value: Any) -> str:
+    if not isinstance(value, Known):
+        return line
+    return f"{line:<{_COMMENT_AT}}# {' '.join(value.origin.split())}"
+
+
+def _flow(value: Any) -> str:
+    """A value on one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_flow(item) for item in value) + "]"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(int(value))
+    text = str(value)
+    return text if _PLAIN.fullmatch(text) and text.lower() not in _WORDS and text == text.strip() else json.dumps(text)
