@@ -1,1 +1,1 @@
-"""What a model ships (config.json, safetensors, GGUF) to a spec. One file per source; refuses what it does not know, and names the field."""
+"""What a model ships (config.json, safetensors, GGUF) to a spec: one file per source. What it does not know it refuses by name."""

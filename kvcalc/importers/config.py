@@ -41,11 +41,11 @@ HARMLESS = re.compile(
 )
 """Fields that size nothing, in any family: tokens, positions, training, generation, what another reader takes."""
 
-_SIZES = (
-    "head layer dim rank window kv cache expert compress share loop block chunk index conv state stride ratio hidden intermediate ffn mlp "
-    "vocab embd embed attn attention mamba ssm sparse topk latent lora group size width channel kernel depth recur memory meta register sink "
-    "pattern step interval period offset freq bias gate qk norm mtp nextn draft linear delta moe shared tie"
-).split()
+_SIZES = re.compile(
+    "head|layer|dim|rank|window|kv|cache|expert|compress|share|loop|block|chunk|index|conv|state|stride|ratio|hidden|intermediate|ffn|mlp|"
+    "vocab|emb|attn|attention|mamba|ssm|sparse|topk|latent|lora|group|size|width|channel|kernel|depth|recur|memory|meta|register|sink|"
+    "pattern|step|interval|period|offset|freq|bias|gate|qk|norm|mtp|nextn|draft|linear|delta|moe|tie"
+)
 """A field that nobody read and whose name speaks of one of these may size something."""
 
 
@@ -276,7 +276,7 @@ class Config:
             near = get_close_matches(name, self.journal.asked, n=1, cutoff=_TYPO)
             if near:
                 raise self.refuse(name[:SHOWN], "is not known", f"did you mean '{near[0]}'? (--ignore {name[:SHOWN]} if it sizes nothing)")
-            if not isinstance(value, float) and any(word in name.lower() for word in _SIZES):
+            if not isinstance(value, float) and _SIZES.search(name.lower()):
                 raise self.refuse(
                     name[:SHOWN],
                     f"{shown(value)} is not understood for model_type {shown(self.model_type)}",

@@ -128,7 +128,7 @@ def _by_architecture(c: Config, known: Iterable[str]) -> str:
         if plain and plain == name.replace("_", "").replace("-", ""):
             c.caveat(f"The config has no model_type; its architecture is {first}.")
             return name
-    raise c.refuse("model_type", "is not in the config, and without it no field has a meaning", "add the model_type that the model's code has")
+    raise c.refuse("model_type", "is not in the config, and without it no field has a meaning", "add the one that the model's code has")
 
 
 def _head(c: Config, layout: Layout, *, id: str, source: str, title: str | None) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def _mapping(data: Mapping[str, Any], level: int) -> Iterator[str]:
         if isinstance(value, Mapping):
             if not value:
                 continue
-            if any(isinstance(item, Mapping | list) or isinstance(item, Known) for item in value.values()) or level == 0:
+            if any(isinstance(item, Mapping | list | Known) for item in value.values()) or level == 0:
                 yield head
                 yield from _mapping(value, level + 1)
             else:
