@@ -5,6 +5,7 @@ of a row, (128, 128) one for a tile of a matrix. A packed format stores whole bl
 `math` is the arithmetic that a product with such an operand runs in where the device has it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -70,9 +71,34 @@ _GGML = "https://github.com/ggml-org/llama.cpp/blob/master/ggml/src/ggml-common.
 _OCP = "https://www.opencompute.org/documents/ocp-microscaling-formats-mx-v1-0-spec-final-pdf"
 _DEEPSEEK = "https://arxiv.org/abs/2412.19437 section 3.3"
 
+def _grouped() -> Iterator[Format]:
+    """Integers with a scale for each group of a row, as GPTQ, AWQ, compressed-tensors and MLX store them; products run in 16 bits."""
+    for bits, rows in ((2, 4), (3, 8), (4, 2), (5, 8), (6, 4), (8, 1)):
+        for group in (16, 32, 64, 128, 256):
+            name, about = f"int{bits}-g{group}", f"{bits}-bit integer, a 16-bit scale per {group} elements of a row"
+            yield Format(name, bits, (1, group), 2, "bf16", about, _COMPRESSED)
+            zeros = rows * bits // BITS_PER_BYTE
+            yield Format(f"{name}-zp", bits, (rows, group), 2 * rows + zeros, "bf16", f"{about} and a zero point as wide", _GPTQ)
+            yield Format(f"{name}-affine", bits, (1, group), 4, "bf16", f"{about} and a 16-bit offset", _MLX)
+    for name, bits, math in (("int4", 4, "bf16"), ("int8", 8, "int8"), ("fp8", 8, "fp8")):
+        kind = f"{bits}-bit {'float' if name == 'fp8' else 'integer'}"
+        yield Format(f"{name}-channel", bits, (1, _ROW), 2, math, f"{kind}, a 16-bit scale per row", _COMPRESSED)
+        yield Format(f"{name}-channel-fp32", bits, (1, _ROW), 4, math, f"{kind}, an fp32 scale per row", _BITSANDBYTES)
+
+
+_ROW = 1 << 40
+"""A block that holds any row whole."""
+_GPTQ = "https://github.com/ModelCloud/GPTQModel; https://github.com/casper-hansen/AutoAWQ"
+_COMPRESSED = "https://github.com/vllm-project/compressed-tensors"
+_MLX = "https://github.com/ml-explore/mlx mlx.core.quantize"
+_BITSANDBYTES = "https://github.com/bitsandbytes-foundation/bitsandbytes"
+
 FORMATS: dict[str, Format] = {
     f.name: f
     for f in (
+        *_grouped(),
+        Format("nf4", 4, (1, 64), 4, "bf16", "4-bit normal float, an fp32 scale per 64 elements", _BITSANDBYTES),
+        Format("nf4-dq", 4, (1, 64), 1, "bf16", "the same, its scales in 8 bits (their own scales not counted)", _BITSANDBYTES),
         Format("fp32", 32, None, 0, "tf32", "IEEE single precision"),
         Format("bf16", 16, None, 0, "bf16", "bfloat16"),
         Format("fp16", 16, None, 0, "fp16", "IEEE half precision (f16 in llama.cpp)"),

@@ -18,7 +18,7 @@ import kvcalc.importers.hf
 from kvcalc.errors import SpecError, did_you_mean, worded
 from kvcalc.importers.config import SHOWN, Config, Known, parse_json, shown
 from kvcalc.importers.layout import Layout, spec_data
-from kvcalc.importers.quantization import storage
+from kvcalc.importers.quantization import merged, storage
 from kvcalc.importers.writing import spec_text
 from kvcalc.spec import ModelSpec
 
@@ -78,13 +78,14 @@ def import_config(
     text.journal.ignored |= {text.section_name + field for field in ignore} | set(ignore)
     reader: Callable[[Config], Layout] = importlib.import_module(readers()[text.model_type]).read
     layout = reader(text)
-    formats = storage(outer, text, layout)
+    bare = spec_data(layout) | {"id": id, "name": title or id, "family": "model", "sources": {"config": name}}
+    formats = merged(layout.weights, storage(outer, text, _validated(name, bare | {"storage": {}})))
     text.settle()
     if text is not outer:
         text.caveat(f"Only the text model is counted, not what the config of {outer.model_type} has beside it.")
     data = _head(text, layout, id=id, source=source or name, title=title) | spec_data(layout)
     if formats:
-        data["storage"] = data.get("storage", {}) | formats
+        data["storage"] = {"weights": formats} | {key: found for key, found in data.get("storage", {}).items() if key != "weights"}
     return Imported(_validated(name, data), data)
 
 

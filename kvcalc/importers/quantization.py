@@ -1,25 +1,299 @@
-"""How the weights of a config are stored: its dtype, and its quantization_config by piece of the model."""
+"""How the weights of a config are stored: its dtype, and its quantization_config, piece by piece of the model.
 
+What is said of single modules (left out, or quantised otherwise) is read by the words of the module's name, never run as a pattern: a
+config is not trusted. `ignore` of all layers' attention leaves attention as it is; of some layers', becomes a caveat.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kvcalc.importers.config import Config, shown
-from kvcalc.importers.layout import Layout
+from kvcalc.formats import FORMATS
+from kvcalc.importers.config import MAX_LIST, SHOWN, Config, shown
+from kvcalc.spec import Block, ModelSpec
 
 DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "half": "fp16", "float": "fp32"}
+DEFAULT = "bf16"
+PLAIN = ("embeddings", "lm_head", "router", "norms", "position_embeddings")
+"""Pieces that quantisers leave as they are unless they say otherwise."""
+MODULES = {
+    "lm_head": ("lm_head",),
+    "embed_out": ("lm_head",),
+    "embed_tokens": ("embeddings",),
+    "wte": ("embeddings",),
+    "shared_expert": ("shared_experts",),
+    "shared_experts": ("shared_experts",),
+    "shared_mlp": ("shared_experts",),
+    "shared_expert_gate": ("shared_experts.shared_gate",),
+    "experts": ("routed_experts",),
+    "router": ("router",),
+    "gate": ("router",),
+    "indexer": ("indexer",),
+    "self_attn": ("attention",),
+    "attention": ("attention",),
+    "attn": ("attention",),
+    "self_attention": ("attention",),
+    "linear_attn": ("attention",),
+    "mixer": ("attention",),
+    "mlp": ("dense_mlp", "routed_experts", "shared_experts"),
+    "feed_forward": ("dense_mlp", "routed_experts", "shared_experts"),
+    "ffn": ("dense_mlp",),
+}
+"""The words of a module's name, and the pieces that it stands for. The last word that is here decides."""
+ELSEWHERE = ("visual", "vision", "vision_tower", "vision_model", "audio_tower", "mtp", "embed_vision", "multi_modal_projector")
+_WORD = re.compile(r"[a-z_]+[0-9]*[a-z_]*|[0-9]+", re.IGNORECASE)
+_PARTS = {"gate_proj", "up_proj", "down_proj", "gate_up_proj", "w1", "w2", "w3"}
 
 
-def storage(outer: Config, text: Config, layout: Layout) -> dict[str, Any]:
-    """The spec's `storage` section from the config's dtype and quantization; empty where it is all bf16."""
-    dtype = text.text("dtype", "torch_dtype") or outer.text("dtype", "torch_dtype")
-    weights = dict(layout.weights)
-    if dtype is None:
+def dtype_of(outer: Config, text: Config) -> str:
+    """The format of what is not quantised."""
+    name, said = text.value("dtype", "torch_dtype")
+    if said is None:
+        name, said = outer.value("dtype", "torch_dtype")
+    if said is None:
         text.caveat("The config names no dtype: weights are taken as bf16.")
-    elif dtype.removeprefix("torch.") not in DTYPES:
-        raise text.refuse("dtype", f"{shown(dtype)} is not known", f"known: {', '.join(DTYPES)}")
+        return DEFAULT
+    plain = said.removeprefix("torch.") if isinstance(said, str) else ""
+    if plain not in DTYPES:
+        raise text.refuse(name, f"{shown(said)} is not known", f"known: {', '.join(DTYPES)}")
+    return DTYPES[plain]
+
+
+def storage(outer: Config, text: Config, model: ModelSpec) -> dict[str, str]:
+    """Storage formats of the weights by piece, as the spec's `storage.weights` says them; empty where all is bf16."""
+    default = dtype_of(outer, text)
+    found = {} if default == DEFAULT else {"default": default}
+    for c in (outer, text):
+        for name in ("quantization_config", "quantization", "compression_config"):
+            if name in text.journal.ignored or c.fields.get(name) is None:
+                continue
+            return found | _quantised(c, c.section(name), text, model, default)
+    return found
+
+
+def _quantised(outer: Config, q: Config, text: Config, model: ModelSpec, default: str) -> dict[str, str]:
+    method = q.text("quant_method", "quant_library")
+    where = f"{q.section_name}quant_method"
+    if method is None and q.has("bits") and q.has("group_size"):
+        method = "mlx"
+    if method is None and q.has("quant_algo"):
+        method = "modelopt"
+    _hints(outer, q, text)
+    try:
+        read = METHODS[method or ""]
+    except KeyError:
+        raise outer.refuse(
+            where,
+            f"{shown(method)} is not known" if method else "is not in the config",
+            f"known: {', '.join(METHODS)}; --ignore {q.section_name.rstrip('.')} counts the weights as {default}",
+        ) from None
+    pieces = _pieces(model)
+    found: dict[str, str] = {}
+    for chosen, targets in read(q):
+        if chosen not in FORMATS:
+            raise outer.refuse(q.section_name.rstrip("."), f"{chosen} is a format that is not known")
+        touched = pieces if targets is None else _touched(targets, model, text)
+        found |= {piece: chosen for piece in touched if piece.partition(".")[0] in _all(model)}
+    left = [name for key in ("modules_to_not_convert", "ignore", "exclude_modules", "llm_int8_skip_modules") for name in _names(q, key)]
+    for piece in _touched(left, model, text):
+        if found.get(piece.partition(".")[0], default) != default:
+            found |= {piece: default}
+    return {piece: chosen for piece, chosen in found.items() if chosen != default or "." in piece}
+
+
+def _hints(outer: Config, q: Config, text: Config) -> None:
+    """What the config says of the cache is a hint: the engine's own option decides."""
+    for name in ("kv_cache_scheme", "kv_cache_quant_algo", "kv_cache_quant_method"):
+        if q.has(name):
+            said = q.fields[name]
+            word = f"{said.get('num_bits')} bits, {said.get('type')}" if isinstance(said, dict) else said
+            text.caveat(f"The config hints at a quantised KV cache ({name}: {shown(word)}); the engine decides: --kv-format.")
+
+
+# -- methods: what each says, as (format, names of modules or None for all linear layers) ----------------------------------------------
+
+Said = Iterable[tuple[str, list[str] | None]]
+
+
+def _fp8(q: Config) -> Said:
+    block = q.numbers("weight_block_size", low=1)
+    scale = "-ue8m0" if q.text("scale_fmt") == "ue8m0" else ""
+    yield (f"fp8-{'x'.join(str(int(side)) for side in block)}{scale}" if block else "fp8"), None
+
+
+def _integers(q: Config) -> Said:
+    bits, group = q.count("bits", "w_bit", high=8), q.maybe("group_size", "q_group_size", low=-1)
+    if group is None or group < 1:
+        yield f"int{bits}-channel", None
     else:
-        stored = DTYPES[dtype.removeprefix("torch.")]
-        if stored != "bf16":
-            weights.setdefault("default", stored)
-    if outer.has("quantization_config") or outer.has("quantization"):
-        raise outer.refuse("quantization_config", "is not read yet")
-    return {"weights": weights} if weights else {}
+        yield f"int{bits}-g{group}-zp", None
+    if q.flag("lm_head"):
+        yield f"int{bits}-g{group}-zp", ["lm_head"]
+
+
+def _mlx(q: Config) -> Said:
+    mode = q.text("mode", known=("affine", "mxfp4", "nvfp4", "mxfp8"), default="affine")
+    name = f"int{q.count('bits', high=8)}-g{q.count('group_size')}-affine" if mode == "affine" else str(mode)
+    yield name, None
+    yield name, ["lm_head", "embed_tokens"]
+    single = [key for key, value in q.fields.items() if isinstance(value, dict)]
+    for key in single[:MAX_LIST]:
+        own = q.section(key)
+        if own.has("bits"):
+            yield f"int{own.count('bits', high=8)}-g{own.count('group_size')}-affine", [key]
+
+
+def _bitsandbytes(q: Config) -> Said:
+    four, eight = q.flag("load_in_4bit", "_load_in_4bit"), q.flag("load_in_8bit", "_load_in_8bit")
+    if four == eight:
+        raise q.refuse("load_in_4bit", "neither 4 nor 8 bits, or both")
+    if eight:
+        yield "int8-channel-fp32", None
+    elif q.text("bnb_4bit_quant_type", known=("nf4", "fp4"), default="fp4"):
+        yield ("nf4-dq" if q.flag("bnb_4bit_use_double_quant") else "nf4"), None
+
+
+def _compressed(q: Config) -> Said:
+    groups = q.section("config_groups")
+    for name in groups.fields:
+        group = groups.section(name)
+        targets = _names(group, "targets")
+        yield _weights_format(group.section("weights")), None if not targets or targets == ["Linear"] else targets
+
+
+def _weights_format(w: Config) -> str:
+    bits, kind = w.count("num_bits", high=16), w.text("type", known=("int", "float"), default="int")
+    strategy, group = w.text("strategy"), w.maybe("group_size", low=-1)
+    if kind == "float" and bits == 4:
+        return "mxfp4" if group is not None and group > 16 else "nvfp4"
+    prefix = "fp8" if kind == "float" else f"int{bits}"
+    block = w.numbers("block_structure", low=1)
+    if strategy == "block" and block:
+        return f"{prefix}-{'x'.join(str(int(side)) for side in block)}"
+    if group is not None and group > 0:
+        return f"{prefix}-g{group}" + ("" if w.flag("symmetric", default=True) else "-zp")
+    return f"{prefix}-channel" if strategy == "channel" else prefix
+
+
+_ALGORITHMS = {
+    "FP8": "fp8",
+    "FP8_PB_WO": "fp8-128x128",
+    "FP8_PER_CHANNEL_PER_TOKEN": "fp8-channel",
+    "NVFP4": "nvfp4",
+    "NVFP4_AWQ": "nvfp4",
+    "W4A16_NVFP4": "nvfp4",
+    "MXFP4": "mxfp4",
+    "MXFP8": "mxfp8",
+    "W4A16_AWQ": "int4-g128",
+    "INT8_SQ": "int8-channel",
+}
+
+
+def _modelopt(q: Config) -> Said:
+    inner = q.maybe_section("quantization") or q
+    algorithm = inner.text("quant_algo", known=(*_ALGORITHMS, "MIXED_PRECISION"))
+    if algorithm is None or algorithm == "MIXED_PRECISION":
+        single = inner.maybe_section("quantized_layers")
+        if single is None:
+            yield from _compressed(q)
+            return
+        by_format: dict[str, list[str]] = {}
+        for name in list(single.fields)[: MAX_LIST * SHOWN]:
+            chosen = single.section(name).text("quant_algo", known=_ALGORITHMS)
+            by_format.setdefault(_ALGORITHMS[chosen or "FP8"], []).append(name)
+        yield from by_format.items()
+    else:
+        yield _ALGORITHMS[algorithm], None
+
+
+def _mxfp4(q: Config) -> Said:
+    yield "mxfp4", ["experts"]
+
+
+def _rows(q: Config) -> Said:
+    yield "fp8-channel-fp32", None
+
+
+METHODS = {
+    "fp8": _fp8,
+    "fbgemm_fp8": _rows,
+    "gptq": _integers,
+    "awq": _integers,
+    "auto-round": _integers,
+    "mlx": _mlx,
+    "bitsandbytes": _bitsandbytes,
+    "compressed-tensors": _compressed,
+    "modelopt": _modelopt,
+    "mxfp4": _mxfp4,
+}
+
+
+# -- which modules ------------------------------------------------------------------------------------------------------------------
+
+
+def _all(model: ModelSpec) -> set[str]:
+    return {weight.piece for block in model.blocks for weight in block.weights}
+
+
+def _pieces(model: ModelSpec) -> list[str]:
+    """Pieces with matrices that a quantiser takes."""
+    matrices = {weight.piece: None for block in model.blocks for weight in block.weights if weight.use == "matmul"}
+    return [piece for piece in matrices if piece not in PLAIN]
+
+
+def _names(q: Config, key: str) -> list[str]:
+    """A list of names of modules; a word instead of a list is one."""
+    value = q.fields.get(key)
+    q.has(key)
+    listed = [value] if isinstance(value, str) else value
+    if listed is None:
+        return []
+    if not isinstance(listed, list) or len(listed) > MAX_LIST * SHOWN or not all(isinstance(item, str) for item in listed):
+        raise q.refuse(key, f"must be a list of names, not {shown(value)}")
+    return listed
+
+
+def _touched(names: Iterable[str], model: ModelSpec, text: Config) -> list[str]:
+    """The pieces that all their layers' modules are named of. Those named for some layers only become a caveat."""
+    everywhere: dict[str, None] = {}
+    layers: dict[str, set[int]] = {}
+    for name in names:
+        words = [word.lower() for word in _WORD.findall(name[: 4 * SHOWN])]
+        if any(word in ELSEWHERE for word in words):
+            continue
+        known = [word for word in words if word in MODULES]
+        if not known:
+            continue
+        numbers = [int(word) for word in words if word.isdecimal() and len(word) < len(str(MAX_LIST))]
+        own = known[-1]
+        in_mlp = own == "mlp" and any(word in _PARTS for word in words)
+        for piece in ("dense_mlp",) if in_mlp else MODULES[own]:
+            if numbers:
+                layers.setdefault(piece, set()).add(numbers[0])
+            else:
+                everywhere[piece] = None
+    for piece, some in layers.items():
+        stand = _layers(model.blocks, piece)
+        if stand and stand <= some:
+            everywhere[piece] = None
+        elif some & stand and piece not in everywhere:
+            text.caveat(
+                f"The config says another format for {piece} in {len(some & stand):,} of {len(stand):,} layers; "
+                "these are counted like the others."
+            )
+    return list(everywhere)
+
+
+def _layers(blocks: Iterable[Block], piece: str) -> set[int]:
+    """Layers in which a piece has matrices."""
+    return {
+        place
+        for block in blocks
+        if any(weight.piece == piece.partition(".")[0] and weight.use == "matmul" for weight in block.weights)
+        for place in block.places
+    }
+
+
+def merged(own: Mapping[str, str], read: Mapping[str, str]) -> dict[str, Any]:
+    """Formats that a family fixes itself (a bias that is always fp32), over those that the config says."""
+    return {**read, **own}
