@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from kvcalc.importers.config import Known
 
 LONGEST_PERIOD = 64
-TRUE_BY_DEFAULT = ("gated",)
+TRUE_BY_DEFAULT = ("gated", "head")
 """Flags of parts that are true where a spec does not say them; the others are false."""
 
 
@@ -18,12 +18,14 @@ class Layer(NamedTuple):
         attention, feedforward: names of parts.
         reuses: the layer whose rows it reads.
         again: the layer whose weights it runs once more.
+        replay: in a prefill, only the last so many tokens run it [tokens].
     """
 
     attention: str
     feedforward: str
     reuses: int | None = None
     again: int | None = None
+    replay: int | None = None
 
 
 @dataclass
@@ -100,8 +102,10 @@ def folded(layers: Sequence[Layer]) -> list[dict[str, Any]]:
 
 
 def _goes_on(one: Layer, other: Layer) -> bool:
-    """Whether two neighbours may stand in one group: both stored, or both passes of one loop."""
-    return (one.again is None) == (other.again is None) and (one.again is None or other.again == one.again + 1)
+    """Whether two neighbours may stand in one group: both stored, or both passes of one loop, and run by as many tokens."""
+    return one.replay == other.replay and (
+        other.again is None if one.again is None else other.again == one.again + 1
+    )
 
 
 def _segment(layers: Sequence[Layer]) -> list[dict[str, Any]]:
@@ -158,6 +162,8 @@ def _group(layers: Sequence[Layer], repeat: int) -> dict[str, Any]:
     reuse = {layer.attention: layer.reuses for layer in layers if layer.reuses is not None}
     if reuse:
         group["reuse"] = reuse
+    if layers[0].replay is not None:
+        group["replay"] = layers[0].replay
     if layers[0].again is not None:
         group["weights_of"] = layers[0].again
     return group

@@ -85,6 +85,17 @@ def latent(c: Config, **more: Any) -> dict[str, Any]:
     }
 
 
+def indexed(c: Config, part: Mapping[str, Any]) -> dict[str, Any]:
+    """Latent attention with an indexer of its own."""
+    return {
+        **part,
+        "kind": "dsa",
+        "index_n_heads": c.count("index_n_heads"),
+        "index_head_dim": c.count("index_head_dim"),
+        "index_topk": c.count("index_topk"),
+    }
+
+
 def mlp(c: Config, *names: str, **more: Any) -> dict[str, Any]:
     """A gated MLP; `gated=False`: two matrices."""
     return {"kind": "mlp", "intermediate_size": c.count(*(names or ("intermediate_size",))), **more}
@@ -144,6 +155,43 @@ def layer_types(c: Config, count: int, named: Mapping[str, str], default: Callab
 def every(period: int, first: str, last: str) -> Callable[[int], str]:
     """The last of each `period` layers is `last`, the others are `first`."""
     return lambda place: last if (place + 1) % period == 0 else first
+
+
+DENSE, MOE = "dense", "moe"
+SIGMOID_ROUTER = {"kind": "linear", "scoring_func": "sigmoid", "correction_bias": "buffer"}
+"""DeepSeek-V3's router, which many took over: sigmoid scores, and a bias that balances the load."""
+
+
+def moe_layers(c: Config, count: int, rule: Callable[[int], bool]) -> list[str]:
+    """The block of each layer, `dense` or `moe`: from the list `mlp_layer_types`; where there is none, `moe` where the rule holds."""
+    said = c.words("mlp_layer_types", known=("dense", "sparse"), length=count, longer=True)
+    if said is None:
+        return [MOE if rule(place) else DENSE for place in range(count)]
+    c.ignore("first_k_dense_replace", "moe_layer_freq", "num_dense_layers")
+    return [MOE if word == "sparse" else DENSE for word in said]
+
+
+def moe_after_dense(c: Config, count: int, *, default: int = 0) -> list[str]:
+    """The same where the rule is DeepSeek's: after the first `first_k_dense_replace` layers, every `moe_layer_freq`-th by number (or
+    those that are 1 in a list of that name)."""
+    if isinstance(c.fields.get("moe_layer_freq"), list):
+        listed = c.numbers("moe_layer_freq", length=count, high=1, longer=True) or []
+        return moe_layers(c, count, lambda place: listed[place] == 1)
+    step, first = c.maybe("moe_layer_freq") or 1, dense_first(c, count, default=default)
+    return moe_layers(c, count, lambda place: place >= first and place % step == 0)
+
+
+def blocks(names: Sequence[str], **made: Callable[[], dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The feed-forward blocks that some layer has. The fields of the others are not read."""
+    return {name: make() for name, make in made.items() if name in names}
+
+
+def full_and_local(c: Config, names: Sequence[str], window: Known | None, **more: Any) -> dict[str, dict[str, Any]]:
+    """Grouped-query attention in the layers named `full`, and the same in a window in those named `local`."""
+    if "local" in names and window is None:
+        raise c.refuse("sliding_window", "is not in the config, and there are layers that slide")
+    made = {"full": lambda: grouped_query(c, **more), "local": lambda: grouped_query(c, window=window, **more)}
+    return blocks(names, **made)
 
 
 def dense_first(c: Config, count: int, *names: str, default: int = 0) -> int:

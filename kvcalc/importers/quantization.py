@@ -14,6 +14,8 @@ from kvcalc.spec import Block, ModelSpec
 
 DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "half": "fp16", "float": "fp32"}
 DEFAULT = "bf16"
+READ = "as the config says"
+"""A family's word for: this tensor is stored as the config says of its piece, though the rest of the piece is not."""
 PLAIN = ("embeddings", "lm_head", "router", "norms", "position_embeddings")
 """Pieces that quantisers leave as they are unless they say otherwise."""
 MODULES = {
@@ -295,5 +297,6 @@ def _layers(blocks: Iterable[Block], piece: str) -> set[int]:
 
 
 def merged(own: Mapping[str, str], read: Mapping[str, str]) -> dict[str, Any]:
-    """Formats that a family fixes itself (a bias that is always fp32), over those that the config says."""
-    return {**read, **own}
+    """Formats that a family fixes itself (a bias that is always fp32), over those that the config says; READ takes the config's."""
+    fixed = {name: chosen if chosen != READ else read.get(name.partition(".")[0]) for name, chosen in own.items()}
+    return {**read, **{name: chosen for name, chosen in fixed.items() if chosen is not None}}

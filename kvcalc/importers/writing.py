@@ -10,6 +10,7 @@ from kvcalc.importers.config import Known
 _PLAIN = re.compile(r"([1-9][0-9]* )?[A-Za-z/][A-Za-z0-9_./ ()+-]*")
 _WORDS = {"true", "false", "null", "yes", "no", "on", "off", "none"}
 _COMMENT_AT = 48
+_FLOW_UP_TO = 90
 _INDENT = "  "
 
 
@@ -24,7 +25,8 @@ def _mapping(data: Mapping[str, Any], level: int) -> Iterator[str]:
         if isinstance(value, Mapping):
             if not value:
                 continue
-            if any(isinstance(item, Mapping | list | Known) for item in value.values()) or level == 0:
+            deep = any(isinstance(item, Mapping | list | Known) for item in value.values())
+            if deep or level == 0 or len(_flow(value)) > _FLOW_UP_TO:
                 yield head
                 yield from _mapping(value, level + 1)
             else:
@@ -37,9 +39,11 @@ def _mapping(data: Mapping[str, Any], level: int) -> Iterator[str]:
 
 
 def _commented(line: str, value: Any) -> str:
-    if not isinstance(value, Known):
+    first = value[0] if isinstance(value, list) and value else value
+    if not isinstance(first, Known):
         return line
-    return f"{line:<{_COMMENT_AT}}# {' '.join(value.origin.split())}"
+    origin = first.origin if first is value else first.origin.partition("[")[0]
+    return f"{line:<{_COMMENT_AT}}# {' '.join(origin.split())}"
 
 
 def _flow(value: Any) -> str:
