@@ -34,7 +34,7 @@ from kvcalc.grid import (
     speeds,
 )
 from kvcalc.hardware import Device
-from kvcalc.ledger import Ledger, Totals, ledger, total
+from kvcalc.ledger import Ledger, Totals, ledger, total, what_is_known
 from kvcalc.parallel import Plan
 from kvcalc.report import tables
 from kvcalc.report.table import Document, Table
@@ -299,7 +299,7 @@ def estimate(
         allocator=allocator,
     )
     rig = _rig(device, count, plan, usable)
-    book = ledger(spec, asked)
+    book = what_is_known(spec, asked) if rig is None else ledger(spec, asked)
     if asked.allocator != allocators.IDEAL:
         book = allocators.applied(book, allocators.asked(asked.allocator).reserve(spec, asked))
     return Estimate(book, None if rig is None else answer(book, *rig))

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from kvcalc.assumptions import Assumptions
 from kvcalc.errors import AmbiguousName, SpecError, UnknownName, did_you_mean, worded
 from kvcalc.hardware import Device
+from kvcalc.importers.sources import import_source, is_source
 from kvcalc.kind import Record
 from kvcalc.spec import ModelSpec
 
@@ -100,21 +101,23 @@ def _is_there(name: str) -> bool:
 
 
 def load_model(name: str) -> ModelSpec:
-    """Load a model by id, by a prefix that fits one id only, or by path.
+    """Load a model by id, by a prefix that fits one id only, by path, or from what it ships (config.json, .gguf, .safetensors, a folder).
 
-    Raises UnknownName or SpecError (file:line:col).
+    Raises UnknownName or SpecError (file:line:col, or the field of a config).
     """
+    if name not in _ids("specs") and is_source(name):
+        return _import_model(name)
     return _load_model(str(_resolve(name, "specs", "model")))
 
 
 @cache
 def _load_model(path: str) -> ModelSpec:
-    file = Path(path)
-    if file.suffix == ".json":
-        raise SpecError(
-            f"{path}: a model's config.json is not read by this version", "write a spec: see `kvcalc schema model` and the README"
-        )
-    return _validated(file, ModelSpec)
+    return _validated(Path(path), ModelSpec)
+
+
+@cache
+def _import_model(source: str) -> ModelSpec:
+    return import_source(source).model
 
 
 def load_device(name: str) -> Device:

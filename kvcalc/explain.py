@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from kvcalc.ledger import PRODUCT_USES, active_elements, row_format, state_terms
 from kvcalc.scenario import Scenario
-from kvcalc.slots import Closing, EveryNth, Fixed, Law
+from kvcalc.slots import Closing, EveryNth, Fixed, Given, Law, Opening
 from kvcalc.spec import ModelSpec
 
 CONVENTIONS: tuple[tuple[str, str], ...] = (
@@ -171,5 +171,7 @@ def flops_form(model: ModelSpec) -> ClosedForm:
 
 
 def _when(runs: Law) -> Law:
-    """How often one decode step runs a tensor: every time, or once for each block that closes."""
+    """How often one decode step runs a tensor: every time, once for each block that closes, or with the first token alone."""
+    if isinstance(runs, Given):
+        return Opening(runs.n)
     return Closing(runs.m, 1) if isinstance(runs, EveryNth) and runs.m > 1 else Fixed(1)

@@ -6,7 +6,9 @@ of a row, (128, 128) one for a tile of a matrix. A packed format stores whole bl
 """
 
 from collections.abc import Iterator
+import re
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Annotated
 
 from pydantic import AfterValidator
@@ -105,6 +107,9 @@ FORMATS: dict[str, Format] = {
         Format("fp8", 8, None, 0, "fp8", "8-bit float, one scale per tensor (not counted)"),
         Format("int8", 8, None, 0, "int8", "8-bit integer, scales not counted"),
         Format("int4", 4, None, 0, "bf16", "4-bit integer, scales not counted; products run in 16 bits"),
+        Format("fp64", 64, None, 0, "tf32", "IEEE double precision (f64 in llama.cpp); products counted as of fp32"),
+        Format("int16", 16, None, 0, "none", "integer tables"),
+        Format("int32", 32, None, 0, "none", "integer tables"),
         Format("int64", 64, None, 0, "none", "integer tables"),
         Format("fp8-1x128", 8, (1, 128), 4, "fp8", "fp8, one fp32 scale per 128 elements of a row", _DEEPSEEK),
         Format("fp8-128x128", 8, (128, 128), 4, "fp8", "fp8, one fp32 scale per 128 x 128 tile", _DEEPSEEK),
@@ -141,10 +146,23 @@ FORMATS: dict[str, Format] = {
         Format("iq4_nl", 4, (1, 32), 2, "int8", "ggml: 18 bytes per 32", _GGML, packed=True),
         Format("q3_k", 3, (1, 256), 14, "int8", "ggml: 110 bytes per 256", _GGML, packed=True),
         Format("q2_k", 2, (1, 256), 20, "int8", "ggml: 84 bytes per 256", _GGML, packed=True),
+        Format("q8_k", 8, (1, 256), 36, "int8", "ggml: 292 bytes per 256", _GGML, packed=True),
+        Format("iq4_xs", 4, (1, 256), 8, "int8", "ggml: 136 bytes per 256", _GGML, packed=True),
+        Format("iq3_s", 3, (1, 256), 14, "int8", "ggml: 110 bytes per 256", _GGML, packed=True),
+        Format("iq3_xxs", 3, (1, 256), 2, "int8", "ggml: 98 bytes per 256", _GGML, packed=True),
+        Format("iq2_s", 2, (1, 256), 18, "int8", "ggml: 82 bytes per 256", _GGML, packed=True),
+        Format("iq2_xs", 2, (1, 256), 10, "int8", "ggml: 74 bytes per 256", _GGML, packed=True),
+        Format("iq2_xxs", 2, (1, 256), 2, "int8", "ggml: 66 bytes per 256", _GGML, packed=True),
+        Format("iq1_m", 1, (1, 256), 24, "int8", "ggml: 56 bytes per 256", _GGML, packed=True),
+        Format("iq1_s", 1, (1, 256), 18, "int8", "ggml: 50 bytes per 256", _GGML, packed=True),
+        Format("tq2_0", 2, (1, 256), 2, "int8", "ggml: ternary, 66 bytes per 256", _GGML, packed=True),
+        Format("tq1_0", 1, (1, 256), 22, "int8", "ggml: ternary, 54 bytes per 256", _GGML, packed=True),
+        Format("q2_0", 2, (1, 64), 2, "int8", "ggml: 18 bytes per 64", _GGML, packed=True),
+        Format("q1_0", 1, (1, 128), 2, "int8", "ggml: 18 bytes per 128", _GGML, packed=True),
     )
 }
 
-ALIASES = {"f32": "fp32", "f16": "fp16", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8"}
+ALIASES = {"f64": "fp64", "f32": "fp32", "f16": "fp16", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8"}
 
 
 def get_format(name: str) -> Format:
@@ -164,3 +182,21 @@ def _known_format(name: str) -> str:
 
 FormatName = Annotated[str, AfterValidator(_known_format)]
 """A format's name in a spec."""
+
+Shares = tuple[tuple[Format, Fraction], ...]
+"""What part of something each format stores; the parts add up to one."""
+
+_PART = re.compile(r"(?P<name>[^*/ ]+)(?:\*(?P<parts>[1-9][0-9]{0,8}))?")
+
+
+def shares(text: str) -> Shares:
+    """What a mix of formats says: 'q4_k' all, 'q4_k/q6_k' half and half, 'q8_0*3/q4_k*4' three sevenths and four. Raises ValueError."""
+    found: dict[str, int] = {}
+    for part in text.split("/"):
+        match = _PART.fullmatch(part)
+        if match is None:
+            raise ValueError(f"cannot read {text!r}: write a format, or several like 'q4_k/q6_k' or 'q8_0*3/q4_k*4'")
+        name = _known_format(match["name"])
+        found[name] = found.get(name, 0) + int(match["parts"] or 1)
+    whole = sum(found.values())
+    return tuple((FORMATS[name], Fraction(parts, whole)) for name, parts in found.items())

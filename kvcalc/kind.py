@@ -247,11 +247,11 @@ T = TypeVar("T", bound=Part)
 
 
 class Kinds(Mapping[str, type[T]]):
-    """The kinds of one package: a file is a kind, its name the kind's. A file is imported when its kind is asked for."""
+    """The kinds of one package, but some: a file is a kind, its name the kind's. A file is imported when its kind is asked for."""
 
-    def __init__(self, package: ModuleType, base: type[T]) -> None:
+    def __init__(self, package: ModuleType, base: type[T], *, but: tuple[str, ...] = ()) -> None:
         self.package, self.base = package, base
-        self.names = tuple(info.name for info in pkgutil.iter_modules(package.__path__))
+        self.names = tuple(info.name for info in pkgutil.iter_modules(package.__path__) if info.name not in but)
 
     def __getitem__(self, name: str) -> type[T]:
         if name not in self.names:

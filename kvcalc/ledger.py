@@ -154,8 +154,33 @@ def added(passes: tuple[tuple[Entry, ...], ...]) -> tuple[Entry, ...]:
     )
 
 
+def what_is_known(model: ModelSpec, scenario: Scenario) -> Ledger:
+    """The ledger of one step; of a model whose weights are not known, its state alone, and a note that says what is missing."""
+    if not model.unknown:
+        return ledger(model, scenario)
+    rows = (block._replace(weights=(), work=(), streams=()) for block in all_blocks(model, scenario))
+    return of_blocks(model, scenario, rows, (not_known(model),))
+
+
+def not_known(model: ModelSpec) -> str:
+    """What a model's config leaves out, and what follows from it, in a sentence."""
+    fields = " and ".join(model.unknown)
+    return f"no {fields}: parameters, weights, traffic and FLOPs are not known; state is complete"
+
+
 def blocks_of(model: ModelSpec, scenario: Scenario) -> tuple[Block, ...]:
-    """The blocks that a scenario counts: the model's own, and what it includes beside."""
+    """The blocks that a scenario counts: the model's own, and what it includes beside.
+
+    Raises:
+        ScenarioError: the model's weights are not known, or it has no such piece to include.
+    """
+    if model.unknown:
+        raise ScenarioError(f"{model.id}: {not_known(model)}", f"kvcalc estimate {model.id} says its state")
+    return all_blocks(model, scenario)
+
+
+def all_blocks(model: ModelSpec, scenario: Scenario) -> tuple[Block, ...]:
+    """The same, for whoever asks for rows alone, which are known of every model."""
     blocks = model.blocks
     for name in scenario.include:
         if name not in model.optional_pieces:
@@ -174,7 +199,7 @@ Span = tuple[int, int]
 
 def _entries(model: ModelSpec, scenario: Scenario, block: Block, span: Span) -> Iterator[Entry]:
     for weight in block.weights:
-        yield _weight_entry(model, scenario, block, weight, span)
+        yield from _weight_entries(model, scenario, block, weight, span)
     for row in block.rows:
         yield _row_entry(model, scenario, block, row, span)
     if block.held_only:
@@ -208,14 +233,25 @@ def _falls_back(model: ModelSpec, scenario: Scenario, weight: Weight) -> bool:
     return not get_format(scenario.weight_format).fits(weight.shape[1])
 
 
-def _weight_entry(model: ModelSpec, scenario: Scenario, block: Block, weight: Weight, span: Span) -> Entry:
-    stored = weight_format(model, scenario, weight)
+def _weight_entries(model: ModelSpec, scenario: Scenario, block: Block, weight: Weight, span: Span) -> Iterator[Entry]:
+    """One entry for each format in which the layers of a block store a tensor: nearly always one."""
+    native = scenario.weight_format == NATIVE or weight.use not in MATRIX_USES or _falls_back(model, scenario, weight)
+    stored = model.stored(block, weight) if native else ((get_format(scenario.weight_format), block.layers),)
+    for format, layers in stored:
+        yield _weight_entry(model, scenario, block, weight, span, format, layers)
+
+
+def _weight_entry(
+    model: ModelSpec, scenario: Scenario, block: Block, weight: Weight, span: Span, stored: Format, layers: int | Fraction
+) -> Entry:
+    """A tensor of `layers` layers; part of one where a layer stores it in several formats."""
     rows, columns = weight.shape
     one = stored.bytes(rows, columns, f"{block.label}.{weight.name}")
-    copies = block.layers * weight.copies
-    parameters = 0 if weight.use == "table" or weight.buffer or not weight.stored else copies * rows * columns
+    copies = layers * weight.copies
+    parameters = 0 if weight.use == "table" or weight.buffer or not weight.stored else whole(copies * rows * columns)
     tokens = scenario.batch * _tokens_run(scenario, block, weight, span)  # in the mean, where blocks close at different steps
     held_only = block.held_only or tokens == 0
+    active = layers * active_elements(weight)
     return Entry(
         piece=weight.piece,
         group=block.label,
@@ -225,10 +261,10 @@ def _weight_entry(model: ModelSpec, scenario: Scenario, block: Block, weight: We
         format=stored.name,
         math=weight_math(model, scenario, weight, stored),
         parameters=parameters,
-        active_parameters=0 if parameters == 0 or block.held_only else block.layers * active_elements(weight),
-        weight_bytes=copies * one if weight.stored else 0,
-        read_bytes=0 if held_only else _weight_read(block, weight, one, stored, tokens, scenario.batch * (span[1] - span[0])),
-        flops=0 if held_only or weight.use not in PRODUCT_USES else whole(2 * tokens * block.layers * active_elements(weight)),
+        active_parameters=0 if parameters == 0 or block.held_only else whole(active),
+        weight_bytes=whole(copies * one) if weight.stored else 0,
+        read_bytes=0 if held_only else _weight_read(layers, weight, one, stored, tokens, scenario.batch * (span[1] - span[0])),
+        flops=0 if held_only or weight.use not in PRODUCT_USES else whole(2 * tokens * active),
         split=weight.split,
         uneven=weight.uneven,
         experts=weight.experts,
@@ -251,15 +287,17 @@ def active_elements(weight: Weight) -> int:
     return (weight.copies if weight.chosen is None else weight.chosen) * rows * columns
 
 
-def _weight_read(block: Block, weight: Weight, one: int, stored: Format, tokens: int | Fraction, step: int) -> int:
+def _weight_read(
+    layers: int | Fraction, weight: Weight, one: int, stored: Format, tokens: int | Fraction, step: int
+) -> int:
     """Bytes read of a tensor that is applied `tokens` times in a step of `step` tokens."""
     if weight.use in ("lookup", "table"):
         rows = min((weight.chosen or 1) * whole(tokens), weight.shape[0])
-        return block.layers * rows * stored.bytes(1, weight.shape[1], weight.name)
+        return whole(layers * rows * stored.bytes(1, weight.shape[1], weight.name))
     if weight.chosen is None:
-        every = block.layers * weight.copies * one
-        return every if isinstance(tokens, int) else whole(every * (1 - (1 - tokens / step) ** step))
-    return round_half_up(block.layers * one * expected_distinct(weight.copies, weight.chosen, whole(tokens)))
+        every = layers * weight.copies * one
+        return whole(every if isinstance(tokens, int) or tokens >= step else every * (1 - (1 - tokens / step) ** step))
+    return round_half_up(layers * one * expected_distinct(weight.copies, weight.chosen, whole(tokens)))
 
 
 def expected_distinct(experts: int, chosen: int, tokens: int) -> Fraction:
@@ -347,7 +385,7 @@ def state_terms(
     """The state of one sequence as a sum of laws of t, equal laws merged: the closed form that `explain` prints."""
     scenario = Scenario(kv_format=kv_format, include=include)
     terms: dict[Law, int] = {}
-    for block in blocks_of(model, scenario):
+    for block in all_blocks(model, scenario):
         for row in block.rows:
             if row.owned and wanted(block, row):
                 slot = row_format(model, scenario, row).bytes(1, row.elements, f"{block.label}.{row.name}")

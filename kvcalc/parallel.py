@@ -7,7 +7,7 @@ Attention data parallelism gives each replica its part of the batch; experts are
 Source of the rules: Shoeybi et al. 2019, arXiv:1909.08053 (tensor parallel); vLLM 0.33.0 (KV heads repeated, MLA and indexer copied).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
@@ -258,18 +258,25 @@ def _held_by_layer(model: ModelSpec, scenario: Scenario, plan: Plan, blocks: tup
         if not block.places:
             continue
         one = block._replace(layers=1, places=block.places[:1])
-        size = held(one)
+        sizes = _layer_sizes(model, block, held)
         copies = {
             (block.reuses, row.name): held(one._replace(rows=(row._replace(owned=True),), weights=(), work=(), streams=()))
             for row in block.rows
             if block.reuses is not None and not row.owned
         }
-        for place in block.places:
+        for place, size in zip(block.places, sizes, strict=True):
             own[place] += size
             borrowed[place].update(copies)
     own[0] += held(*_outside(blocks, first=True, last=False))
     own[-1] += held(*_outside(blocks, first=False, last=True))
     return [_Layer(size, copies) for size, copies in zip(own, borrowed, strict=True)]
+
+
+def _layer_sizes(model: ModelSpec, block: Block, held: Callable[[Block], int]) -> list[int]:
+    """Bytes of each layer of a block: all alike, but where layers store a tensor in formats of their own."""
+    if model.stored_by_layer:
+        return [held(block._replace(layers=1, places=(place,))) for place in block.places]
+    return [held(block._replace(layers=1, places=block.places[:1]))] * block.layers
 
 
 def _held(layers: list[_Layer], start: int = 0) -> int:

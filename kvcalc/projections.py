@@ -1,9 +1,15 @@
-"""Weight layouts that several attention kinds share: low-rank queries, MLA's latent projections, the sparse indexer's, grouped output."""
+"""What several attention kinds share: multi-head latent attention, grouped queries over chosen tokens, low-rank queries, the indexer's
+projections, grouped output."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from kvcalc.kind import Weight, vector
+from pydantic import Field, model_validator
+
+from kvcalc.kind import Attention, Count, Row, Site, Weight, Width, Work, vector
+from kvcalc.slots import EVERY, Law
+
+RopeWidth = Annotated[int, Field(ge=0, le=1 << 20)]
 
 
 def low_rank_query(hidden_size: int, q_lora_rank: int, heads: int, query_width: int) -> Iterator[Weight]:
@@ -13,38 +19,136 @@ def low_rank_query(hidden_size: int, q_lora_rank: int, heads: int, query_width: 
     yield Weight("q_b_proj", "attention", (query_width, q_lora_rank), split=heads)
 
 
-def mla_projections(
-    hidden_size: int,
-    num_attention_heads: int,
-    q_lora_rank: int | None,
-    kv_lora_rank: int,
-    qk_nope_head_dim: int,
-    qk_rope_head_dim: int,
-    v_head_dim: int,
-) -> Iterator[Weight]:
-    """Multi-head latent attention. Absorbed or not, `kv_b_proj` is used once per token. Source: DeepSeek-V2, section 2.1."""
-    query_width = num_attention_heads * (qk_nope_head_dim + qk_rope_head_dim)
-    if q_lora_rank is None:
-        yield Weight("q_proj", "attention", (query_width, hidden_size), split=num_attention_heads)
-    else:
-        yield from low_rank_query(hidden_size, q_lora_rank, num_attention_heads, query_width)
-    yield Weight("kv_a_proj", "attention", (kv_lora_rank + qk_rope_head_dim, hidden_size))
-    yield vector("kv_a_norm", "norms", kv_lora_rank)
-    expanded = num_attention_heads * (qk_nope_head_dim + v_head_dim)
-    yield Weight("kv_b_proj", "attention", (expanded, kv_lora_rank), split=num_attention_heads)
-    yield Weight("o_proj", "attention", (hidden_size, num_attention_heads * v_head_dim), split=num_attention_heads)
+class LatentAttention(Attention):
+    """Multi-head latent attention over any law of tokens. Source: DeepSeek-V2, arXiv:2405.04434, section 2.1."""
+
+    kind: str
+    num_attention_heads: Count = Field(description="Query heads")
+    q_lora_rank: Width | None = Field(None, description="Width of the query latent [elements]; not given: a full q_proj")
+    kv_lora_rank: Width = Field(description="Width of the cached latent [elements]")
+    qk_nope_head_dim: Width = Field(description="Width of a head's part without rotary embedding [elements]")
+    qk_rope_head_dim: RopeWidth = Field(description="Width of the cached RoPE key [elements]; 0: none")
+    v_head_dim: Width = Field(description="Width of a value head [elements]")
+    output_gate: Literal["per_head", "per_element"] | None = Field(None, description="Gate on the attention output")
+    learned_sinks: bool = Field(False, description="One learned sink logit per query head")
+    rope_key_norm: bool = Field(False, description="A norm on the RoPE key")
+    softmax_scaling: bool = Field(False, description="A learned scale and bias per head by which queries grow with the position")
+
+    def latent_rows(self, site: Site, held: Law, read: Law) -> Iterator[Row]:
+        """One latent and one RoPE key for all heads; another layer may read them instead of keeping its own."""
+        yield Row("latent", "kv", self.kv_lora_rank, held, read, not site.reuses, reusable=True)
+        if self.qk_rope_head_dim:
+            yield Row("rope_key", "kv", self.qk_rope_head_dim, held, read, not site.reuses, reusable=True)
+
+    def latent_weights(self, site: Site) -> Iterator[Weight]:
+        """Absorbed or not, `kv_b_proj` is used once per token. A layer that reads another's latents makes none."""
+        d, heads, nope, rope = site.hidden_size, self.num_attention_heads, self.qk_nope_head_dim, self.qk_rope_head_dim
+        if self.q_lora_rank is None:
+            yield Weight("q_proj", "attention", (heads * (nope + rope), d), split=heads)
+        else:
+            yield from low_rank_query(d, self.q_lora_rank, heads, heads * (nope + rope))
+        if not site.reuses:
+            yield Weight("kv_a_proj", "attention", (self.kv_lora_rank + rope, d))
+            yield vector("kv_a_norm", "norms", self.kv_lora_rank)
+        if self.rope_key_norm and not site.reuses:
+            yield vector("rope_key_norm", "norms", rope)
+        yield Weight("kv_b_proj", "attention", (heads * (nope + self.v_head_dim), self.kv_lora_rank), split=heads)
+        yield Weight("o_proj", "attention", (d, heads * self.v_head_dim), split=heads)
+        if self.output_gate is not None:
+            yield Weight("gate_proj", "attention", (heads * self._gates_per_head, d), split=heads)
+        if self.learned_sinks:
+            yield vector("sinks", "attention", heads, split=heads)
+        if self.softmax_scaling:
+            yield vector("softmax_scaling", "attention", heads, copies=2, split=heads)
+
+    def absorbed_work(self, read: Law) -> Iterator[Work]:
+        """Scores over latent and RoPE key, mix over the latent."""
+        heads = self.num_attention_heads
+        yield Work("scores", "attention", 2 * heads * (self.kv_lora_rank + self.qk_rope_head_dim), read, "score", split=heads)
+        yield Work("value mix", "attention", 2 * heads * self.kv_lora_rank, read, "mix", split=heads)
+
+    @property
+    def _gates_per_head(self) -> int:
+        return 1 if self.output_gate == "per_head" else self.v_head_dim
+
+    def dense_latent(self) -> dict[str, Any]:
+        """The same layer as plain MLA: every latent kept and read."""
+        return self.model_dump(include=set(LatentAttention.model_fields), exclude_none=True) | {"kind": "mla"}
+
+    def expanded_heads(self) -> dict[str, Any]:
+        """Multi-head attention of the same heads: what the latent replaced."""
+        heads = self.num_attention_heads
+        kept: dict[str, Any] = {"output_gate": self.output_gate} if self.output_gate is not None else {}
+        return kept | {
+            "kind": "gqa",
+            "num_attention_heads": heads,
+            "num_key_value_heads": heads,
+            "head_dim": self.qk_nope_head_dim + self.qk_rope_head_dim,
+            "v_head_dim": self.v_head_dim,
+            "q_lora_rank": self.q_lora_rank,
+            "learned_sinks": self.learned_sinks,
+        }
 
 
-def expanded_heads(heads: int, head_dim: int, v_head_dim: int, q_lora_rank: int | None) -> dict[str, Any]:
-    """Multi-head attention of the same heads: what a latent replaced. Source: DeepSeek-V2, arXiv:2405.04434, section 2.1."""
-    return {
-        "kind": "gqa",
-        "num_attention_heads": heads,
-        "num_key_value_heads": heads,
-        "head_dim": head_dim,
-        "v_head_dim": v_head_dim,
-        "q_lora_rank": q_lora_rank,
-    }
+class SparseGroupedQuery(Attention):
+    """Grouped-query attention that keeps every token and reads a few. Source: Ainslie et al. 2023, arXiv:2305.13245."""
+
+    kind: str
+    num_attention_heads: Count = Field(description="Query heads")
+    num_key_value_heads: Count = Field(description="KV heads")
+    head_dim: Width = Field(description="Width of a head [elements]")
+    qkv_bias: bool = Field(False, description="Biases on the q, k and v projections")
+    o_bias: bool = Field(False, description="Bias on the output projection")
+    qk_norm: bool = Field(False, description="A norm of head_dim weights on queries and one on keys")
+    output_gate: Literal["per_head", "per_element"] | None = Field(None, description="Gate on the attention output")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "SparseGroupedQuery":
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError(
+                f"num_attention_heads {self.num_attention_heads} is not a multiple of num_key_value_heads {self.num_key_value_heads}"
+            )
+        return self
+
+    @property
+    def query_width(self) -> int:
+        return self.num_attention_heads * self.head_dim
+
+    @property
+    def kv_width(self) -> int:
+        return self.num_key_value_heads * self.head_dim
+
+    def grouped_rows(self, read: Law) -> Iterator[Row]:
+        """Keys and values of every token, of which a query reads some."""
+        for name in ("key", "value"):
+            yield Row(name, "kv", self.kv_width, EVERY, read, split=self.num_key_value_heads)
+
+    def grouped_weights(self, site: Site) -> Iterator[Weight]:
+        d, heads, kv_heads, query = site.hidden_size, self.num_attention_heads, self.num_key_value_heads, self.query_width
+        yield Weight("q_proj", "attention", (query, d), split=heads)
+        yield Weight("k_proj", "attention", (self.kv_width, d), split=kv_heads, uneven="repeat")
+        yield Weight("v_proj", "attention", (self.kv_width, d), split=kv_heads, uneven="repeat")
+        yield Weight("o_proj", "attention", (d, query), split=heads)
+        if self.qkv_bias:
+            yield vector("q_bias", "attention", query, split=heads)
+            yield vector("k_bias", "attention", self.kv_width, split=kv_heads, uneven="repeat")
+            yield vector("v_bias", "attention", self.kv_width, split=kv_heads, uneven="repeat")
+        if self.o_bias:
+            yield vector("o_bias", "attention", d)
+        if self.qk_norm:
+            yield vector("q_norm", "norms", self.head_dim)
+            yield vector("k_norm", "norms", self.head_dim)
+        if self.output_gate is not None:
+            yield Weight("gate_proj", "attention", (heads if self.output_gate == "per_head" else query, d), split=heads)
+
+    def grouped_work(self, read: Law) -> Iterator[Work]:
+        heads, per_token = self.num_attention_heads, 2 * self.query_width
+        yield Work("scores", "attention", per_token, read, "score", split=heads)
+        yield Work("value mix", "attention", per_token, read, "mix", split=heads)
+
+    def dense_heads(self) -> dict[str, Any]:
+        """The same layer as plain grouped-query attention: every token read."""
+        return self.model_dump(include=set(SparseGroupedQuery.model_fields), exclude_none=True) | {"kind": "gqa"}
 
 
 def one_shared_key(heads: int, head_dim: int, q_lora_rank: int, o_groups: int, o_lora_rank: int) -> dict[str, dict[str, Any]]:
@@ -90,10 +194,23 @@ def shared_key_attention(
     yield from grouped_output(hidden_size, o_groups, o_lora_rank, query_width)
 
 
-def indexer_queries(hidden_size: int, q_lora_rank: int, index_n_heads: int, index_head_dim: int) -> Iterator[Weight]:
-    """The indexer's queries (from the low-rank query) and its weight per head. Engines keep the whole indexer on every device."""
-    yield Weight("index_q_proj", "indexer", (index_n_heads * index_head_dim, q_lora_rank))
+def indexer_queries(hidden_size: int, query_input: int, index_n_heads: int, index_head_dim: int) -> Iterator[Weight]:
+    """The indexer's queries (from the low-rank query, or from hidden) and its weight per head. Engines keep the whole indexer on every
+    device."""
+    yield Weight("index_q_proj", "indexer", (index_n_heads * index_head_dim, query_input))
     yield Weight("index_weights_proj", "indexer", (index_n_heads, hidden_size))
+
+
+def indexer_weights(core: LatentAttention, site: Site, index_n_heads: int, index_head_dim: int) -> Iterator[Weight]:
+    """DSA's indexer, beside MLA: queries, one key for all of them, a weight per head. Where MLA has no low-rank query, they come from
+    hidden through a norm of their own. Source: DeepSeek-V3.2, arXiv:2512.02556; transformers models/mistral_large4."""
+    yield from indexer_queries(site.hidden_size, core.q_lora_rank or site.hidden_size, index_n_heads, index_head_dim)
+    yield Weight("index_k_proj", "indexer", (index_head_dim, site.hidden_size))
+    yield vector("index_k_norm", "indexer", index_head_dim, copies=2)
+    if core.q_lora_rank is None:
+        yield vector("index_q_norm", "indexer", site.hidden_size, copies=2)
+    if core.softmax_scaling:
+        yield vector("index_softmax_scaling", "indexer", index_n_heads, copies=2)
 
 
 def indexer_flops(index_n_heads: int, index_head_dim: int) -> int:

@@ -11,6 +11,7 @@ Every law answers in exact integers, in closed form:
 
 from dataclasses import dataclass
 from fractions import Fraction
+from math import lcm
 from typing import Protocol
 
 
@@ -65,25 +66,33 @@ class Every:
 
 @dataclass(frozen=True, slots=True)
 class EveryNth:
-    """One slot for each m tokens, made when the m-th arrives.   m=4, t=11: ...#...#...  = 2"""
+    """One slot for each m tokens, made when the m-th arrives; of the first `after` tokens none.   m=4, t=11: ...#...#...  = 2"""
 
     m: int
+    after: int = 0
 
     def count(self, t: int) -> int:
-        return t // self.m
+        return max(t - self.after, 0) // self.m
 
     def area(self, t: int) -> int:
-        closed, rest = divmod(t, self.m)
+        closed, rest = divmod(max(t - self.after, 0), self.m)
         return self.m * triangle(closed - 1) + closed * (rest + 1) if closed else 0
 
     def written(self, t: int) -> int:
-        return t // self.m
+        return self.count(t)
 
     def reach(self, n: int) -> int | None:
-        return n * self.m
+        return n * self.m + self.after if n > 0 else 0
 
-    text = property(lambda self: f"floor(t/{self.m:,})" if self.m > 1 else "t")
-    latex = property(lambda self: rf"\lfloor t/{self.m} \rfloor" if self.m > 1 else "t")
+    @property
+    def text(self) -> str:
+        counted = f"max(t - {self.after:,}, 0)" if self.after else "t"
+        return f"floor({counted}/{self.m:,})" if self.m > 1 else counted
+
+    @property
+    def latex(self) -> str:
+        counted = rf"\max(t - {self.after}, 0)" if self.after else "t"
+        return rf"\lfloor {counted}/{self.m} \rfloor" if self.m > 1 else counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +168,73 @@ class Top:
 
 
 @dataclass(frozen=True, slots=True)
+class Each:
+    """n slots for each slot of another law: the tokens of its blocks.   n=2 of every second token, t=5: ####."""
+
+    n: int
+    of: Monotone
+
+    def count(self, t: int) -> int:
+        return self.n * self.of.count(t)
+
+    def area(self, t: int) -> int:
+        return self.n * self.of.area(t)
+
+    def written(self, t: int) -> int:
+        return self.n * self.of.written(t)
+
+    def reach(self, n: int) -> int | None:
+        return self.of.reach(-(-n // self.n))
+
+    text = property(lambda self: f"{self.n:,} x {self.of.text}")
+    latex = property(lambda self: rf"{self.n} \cdot {self.of.latex}")
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """The slots of several laws, which have none in common.   One closed block of 4 and the open one, t=11: ....#######"""
+
+    parts: tuple[Law, ...]
+
+    def count(self, t: int) -> int:
+        return sum(part.count(t) for part in self.parts)
+
+    def area(self, t: int) -> int:
+        return sum(part.area(t) for part in self.parts)
+
+    def written(self, t: int) -> int:
+        return sum(part.written(t) for part in self.parts)
+
+    text = property(lambda self: f"({' + '.join(part.text for part in self.parts)})")
+    latex = property(lambda self: f"({' + '.join(part.latex for part in self.parts)})")
+
+
+@dataclass(frozen=True, slots=True)
+class From:
+    """One law for the first tokens, another from token `start` on.   All, then the newest block of 2; start=5: t=4: ####  t=5: ....#"""
+
+    start: int
+    before: Law
+    then: Law
+
+    parts = property(lambda self: (self.before, self.then))
+
+    def count(self, t: int) -> int:
+        return (self.before if t < self.start else self.then).count(t)
+
+    def area(self, t: int) -> int:
+        first = min(t, self.start - 1)
+        return self.before.area(first) + self.then.area(t) - self.then.area(first)
+
+    def written(self, t: int) -> int:
+        first = min(t, self.start - 1)
+        return self.before.written(first) + self.then.written(t) - self.then.written(first)
+
+    text = property(lambda self: f"({self.then.text} [t >= {self.start:,}], {self.before.text} before)")
+    latex = property(lambda self: rf"({self.then.latex}\,[t \ge {self.start}] + {self.before.latex}\,[t < {self.start}])")
+
+
+@dataclass(frozen=True, slots=True)
 class Fixed:
     """A fixed number of slots, held from the start and rewritten by every token.   n=1: # for every t"""
 
@@ -178,6 +254,47 @@ class Fixed:
 
     text = property(lambda self: f"{self.n:,}")
     latex = property(lambda self: f"{self.n}")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """n slots that come with the first token and stay as they are: an encoder's output.   n=3: ### for every t >= 1"""
+
+    n: int
+
+    def count(self, t: int) -> int:
+        return self.n if t else 0
+
+    def area(self, t: int) -> int:
+        return self.n * t
+
+    def written(self, t: int) -> int:
+        return self.n if t else 0
+
+    def reach(self, n: int) -> int | None:
+        return min(n, 1) if n <= self.n else None
+
+    text = property(lambda self: f"{self.n:,}")
+    latex = property(lambda self: f"{self.n}")
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What the first token alone does, n times: projecting what is given.   n=3: t=1"""
+
+    n: int
+
+    def count(self, t: int) -> int:
+        return self.n if t == 1 else 0
+
+    def area(self, t: int) -> int:
+        return self.n if t else 0
+
+    def written(self, t: int) -> int:
+        return 0
+
+    text = property(lambda self: f"{self.n:,} [t = 1]")
+    latex = property(lambda self: rf"{self.n}\,[t = 1]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +362,17 @@ class Closing:
 
 EVERY = Every()
 ONCE_PER_TOKEN = Fixed(1)
+NONE = Fixed(0)
+
+
+def closed_blocks(k: int, m: int) -> Law:
+    """The tokens of the k chosen blocks of m that are closed, and of the open one.   k=1, m=3, t=8: ###...##"""
+    return Sum((Each(m, Top(k, EveryNth(m))), OpenTail(m)))
+
+
+def newest_blocks(k: int, m: int) -> Law:
+    """The tokens of k chosen blocks of m, the newest among them, which need not be full.   k=2, m=3, t=8: ###...##"""
+    return Sum((Each(m, Top(k - 1, EveryNth(m, after=1))), Chunk(m)))
 
 
 def cycle(law: Law) -> tuple[int, int] | None:
@@ -258,6 +386,9 @@ def period(law: Law) -> int:
     inner: Law | None = getattr(law, "of", None)
     if inner is not None:
         return period(inner)
+    parts: tuple[Law, ...] = getattr(law, "parts", ())
+    if parts:
+        return lcm(*(period(part) for part in parts))
     length: int = getattr(law, "m", 0) or (cycle(law) or (1, 0))[0]
     return length
 

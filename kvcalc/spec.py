@@ -6,6 +6,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from datetime import date
+from fractions import Fraction
 from functools import cached_property
 from itertools import cycle
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
@@ -17,7 +18,7 @@ import kvcalc.embedding
 import kvcalc.feedforward
 import kvcalc.residual
 from kvcalc.errors import did_you_mean
-from kvcalc.formats import FORMATS, Format, FormatName
+from kvcalc.formats import FORMATS, Format, FormatName, Shares, shares
 from kvcalc.kind import (
     Attention,
     Count,
@@ -59,17 +60,26 @@ class TokenEmbedding(Record):
     vocab_size: TableRows | None = Field(description="Rows of the token embedding [tokens]; null: not known, nor are the parameters")
     tied: bool = Field(description="The head is the embedding's matrix (tie_word_embeddings)")
     extra_rows: Count | None = Field(None, description="Further rows, which an untied head has not [tokens]")
+    dim: Width | None = Field(
+        None, description="Width of a row where it is not hidden_size: one matrix from it, one back to it before the head [elements]"
+    )
+    head_bias: bool = Field(False, description="The head has a bias per token of the vocabulary")
 
     def model_weights(self, site: Site) -> Iterator[Weight]:
         if self.vocab_size is None:
             return
-        shape = (self.vocab_size, site.hidden_size)
+        shape = (self.vocab_size, self.dim or site.hidden_size)
+        if self.dim is not None:
+            yield Weight("embedding_projection", "embeddings", (site.hidden_size, self.dim))
+            yield Weight("head_projection", "lm_head", (self.dim, site.hidden_size), last=1)
         if self.tied:
             yield Weight("token_embedding", "embeddings", shape, last=1, split=shape[0], uneven="pad")
         else:
             rows = shape[0] + (self.extra_rows or 0)
             yield Weight("token_embedding", "embeddings", (rows, shape[1]), "lookup", chosen=1, split=rows, uneven="pad")
             yield Weight("lm_head", "lm_head", shape, last=1, split=shape[0], uneven="pad")
+        if self.head_bias:
+            yield Weight("lm_head_bias", "lm_head", (1, shape[0]), "vector", last=1, split=shape[0], uneven="pad")
 
     @model_validator(mode="after")
     def _extra_rows_need_a_head(self) -> "TokenEmbedding":
@@ -96,6 +106,19 @@ else:
         __doc__=TokenEmbedding.__doc__,
         **{key: (Annotated[EmbeddingPart, OneOf(EMBEDDING, key)] | None, None) for key in EMBEDDING},
     )
+
+
+_STORED = re.compile(r"(?:(?P<count>[1-9][0-9]{0,4}) )?(?P<mix>[^ ]+)")
+
+
+def _layers_stored(steps: Iterable[str]) -> Iterator[Shares]:
+    """'2 q6_k', 'q4_k/q6_k' -> the formats of each of three layers."""
+    for step in steps:
+        match = _STORED.fullmatch(step)
+        assert match is not None  # held by the validator
+        mix = shares(match["mix"])
+        for _ in range(int(match["count"] or 1)):
+            yield mix
 
 
 _STEP = re.compile(r"(?:(?P<count>[1-9][0-9]{0,4}) )?(?P<name>[a-z0-9][a-z0-9._-]*)")
@@ -125,7 +148,8 @@ class LayerGroup(Record):
     replay: Tokens | None = Field(None, description="In a prefill only the last so many tokens run these layers [tokens]")
     weights_of: Annotated[int, Field(ge=0)] | None = Field(
         None,
-        description="A loop: these layers run the weights of earlier ones, from this layer on, and store none; state is their own",
+        description="A loop: these layers run the weights of earlier ones, from this layer on, and store none; state is their own. "
+        "An attention that reads rows which it does not keep reads those of the first pass",
     )
 
     @field_validator("of", "feedforward")
@@ -193,14 +217,28 @@ class Tower(Record):
 class Storage(Record):
     """Storage formats as released or as the reference engine keeps them."""
 
-    weights: dict[str, FormatName] = Field(
+    weights: dict[str, FormatName | list[str]] = Field(
         default_factory=dict,
-        description="By `piece.weight`, `piece` or `default`; block formats apply to matrices, vectors take the default",
+        description="By `piece.weight`, `piece` or `default`; block formats apply to matrices, vectors take the default. Where layers "
+        "differ, a list by `piece.weight`: the formats of the layers that have it, in order, '4 q6_k' for four of them; 'q4_k/q6_k' is "
+        "half of a layer in each, 'q8_0*3/q4_k*4' three sevenths and four",
     )
     state: dict[str, FormatName] = Field(default_factory=dict, description="By row name")
     math: dict[str, Literal["bf16", "fp8", "fp4", "int8", "tf32"]] = Field(
         default_factory=dict, description="By piece: the arithmetic of its products where it is not the weight format's own"
     )
+
+    @field_validator("weights")
+    @classmethod
+    def _readable(cls, weights: dict[str, str | list[str]]) -> dict[str, str | list[str]]:
+        for key, stored in weights.items():
+            if isinstance(stored, list):
+                for step in stored:
+                    if not _STORED.fullmatch(step):
+                        raise ValueError(f"{key}: cannot read {step!r}: write a format, or a count and a format like '4 q6_k'")
+                if sum(1 for _ in _layers_stored(stored)) > MAX_LAYERS:
+                    raise ValueError(f"{key}: more than {MAX_LAYERS:,} layers")
+        return weights
 
 
 class LayerPlan(NamedTuple):
@@ -294,6 +332,12 @@ class ModelSpec(Record):
         names = {f"{weight.piece}.{weight.name}" for block in self.blocks for weight in block.weights}
         for key in sorted(set(self.storage.weights) - pieces - names - {"default"}):
             raise ValueError(_unknown("storage.weights", "piece", key, pieces | names))
+        for key, stored in self.storage.weights.items():
+            if isinstance(stored, list) and key not in names:
+                raise ValueError(f"storage.weights: {key}: formats by layer are those of a tensor, `piece.weight`")
+        for key, (layers, listed) in self.stored_by_layer.items():
+            if len(layers) != len(listed):
+                raise ValueError(f"storage.weights: {key}: {len(listed):,} formats for the {len(layers):,} layers that have it")
         for key in sorted(set(self.storage.math) - pieces):
             raise ValueError(_unknown("storage.math", "piece", key, pieces))
         rows = {row.name for block in self.blocks for row in block.rows}
@@ -318,31 +362,32 @@ class ModelSpec(Record):
         for layer in plan:
             here = f"layers: layer {layer.place} ({layer.attention})"
             borrowed = [row for row in self._rows(layer) if not row.owned]
-            if layer.reuses is None:
+            owner = layer.place if layer.again and borrowed and layer.reuses is None else layer.reuses
+            if owner is None:
                 if borrowed:
                     raise ValueError(f"{here} reads {borrowed[0].name} rows of another layer: say which, under `reuse`")
                 continue
             if not borrowed:
                 raise ValueError(f"{here} has no rows that it could reuse")
-            if layer.reuses >= layer.place:
-                raise ValueError(f"{here} reuses layer {layer.reuses}, which does not stand before it")
-            owned = {row.name: row for row in self._rows(first[layer.reuses]) if row.owned}
+            if owner >= layer.place + layer.again:
+                raise ValueError(f"{here} reuses layer {owner}, which does not stand before it")
+            owned = {row.name: row for row in self._rows(first[owner]) if row.owned}
             for row in borrowed:
                 source = owned.get(row.name)
                 if source is None or (source.elements, source.held) != (row.elements, row.held):
                     raise ValueError(
-                        f"{here} cannot reuse layer {layer.reuses} ({first[layer.reuses].attention}): "
+                        f"{here} cannot reuse layer {owner} ({first[owner].attention}): "
                         f"that layer owns no {row.name} rows of the same kind"
                     )
 
     def _loops_are_sound(self) -> None:
-        """A further pass runs the same tensors as the first one."""
+        """A further pass runs the tensors of the first one, and perhaps some of its own."""
         first = {layer.place: layer for layer in self.plan if not layer.again}
         for layer in self.plan:
             here = f"layers: a further pass through layer {layer.place} ({layer.attention})"
             if layer.again and layer.place not in first:
                 raise ValueError(f"{here}: no layer stands there before it")
-            if layer.again and self._tensors(layer) != self._tensors(first[layer.place]):
+            if layer.again and not set(self._tensors(first[layer.place])) <= set(self._tensors(layer)):
                 raise ValueError(f"{here}: its weights are not those of that layer ({first[layer.place].attention})")
 
     def _tensors(self, layer: LayerPlan) -> list[Weight]:
@@ -410,6 +455,7 @@ class ModelSpec(Record):
         seats: dict[tuple[str, int | None, int | None, bool], list[int]] = {}
         blocks: dict[tuple[str, int | None, bool], list[int]] = {}
         streams: dict[tuple[int | None, int, bool], list[int]] = {}
+        first = {layer.place: layer for layer in plan if not layer.again}
         for layer in plan:
             seats.setdefault((layer.attention, layer.reuses, layer.replay, layer.again), []).append(layer.place)
             blocks.setdefault((layer.feedforward, layer.replay, layer.again), []).append(layer.place)
@@ -418,14 +464,15 @@ class ModelSpec(Record):
             label = _again(name if reuses is None else f"{name} (reads layer {reuses})", again)
             site = self._site(reuses=reuses is not None)
             block = self._block(label, self.attention[name], places, site, replay)
-            yield _unstored(block, again)._replace(reuses=reuses, part="attention")
+            before = self._tensors(first[places[0]]) if again else []
+            yield _unstored(block, before)._replace(reuses=reuses, part="attention")
         for (name, replay, again), places in blocks.items():
             block = self._block(_again(_replayed(name, replay), again), self.feedforward[name], places, self._site(), replay)
-            yield _unstored(block, again)._replace(part="feedforward")
+            yield _unstored(block, block.weights if again else ())._replace(part="feedforward")
         for (replay, sides, again), places in streams.items():
             label = _again(_replayed("residual", replay), again)
             block = self._block(label, self.residual, places, self._site(blocks=sides), replay)
-            yield _unstored(block, again)._replace(part="residual")
+            yield _unstored(block, block.weights if again else ())._replace(part="residual")
 
     def _sides(self, layer: LayerPlan) -> int:
         """How many of attention and feed-forward a layer has."""
@@ -467,8 +514,31 @@ class ModelSpec(Record):
         extra = tuple(Weight(w.name, f"draft:{w.name}", (w.shape[0], w.shape[1]), copies=w.count) for w in draft.weights)
         yield Block("draft", "draft", 1, (), extra, (), (), held_only=True, part="draft")
 
+    @cached_property
+    def stored_by_layer(self) -> dict[str, tuple[list[int], list[Shares]]]:
+        """Of each tensor whose layers differ: the layers that have it, in order, and how each stores it."""
+        found: dict[str, tuple[list[int], list[Shares]]] = {}
+        for key, stored in self.storage.weights.items():
+            if isinstance(stored, list):
+                blocks = [b for b in self.blocks if any(w.stored and f"{w.piece}.{w.name}" == key for w in b.weights)]
+                places = {place for block in blocks for place in block.places or (-1,)}  # -1: outside the layers
+                found[key] = sorted(places), list(_layers_stored(stored))
+        return found
+
+    def stored(self, block: Block, weight: Weight) -> tuple[tuple[Format, int | Fraction], ...]:
+        """In which formats the release stores a tensor of a block, and of how many layers: a layer may be in several, so parts count."""
+        if f"{weight.piece}.{weight.name}" not in self.stored_by_layer:
+            return ((self.weight_format(weight), block.layers),)
+        layers, listed = self.stored_by_layer[f"{weight.piece}.{weight.name}"]
+        by_layer = dict(zip(layers, listed, strict=True))
+        found: dict[Format, Fraction] = {}
+        for place in block.places or (-1,):
+            for stored, share in by_layer[place]:
+                found[stored] = found.get(stored, Fraction(0)) + share
+        return tuple((stored, int(layers) if layers.denominator == 1 else layers) for stored, layers in found.items())
+
     def weight_format(self, weight: Weight) -> Format:
-        """The format in which the release stores a tensor."""
+        """The format in which the release stores a tensor; of several, that of its first layer."""
         if weight.use == "table":
             return FORMATS[TABLE_FORMAT]
         if weight.piece in self.towers:
@@ -482,11 +552,11 @@ class ModelSpec(Record):
             if own:
                 return FORMATS[own[0]]
         declared, piece = self.storage.weights, weight.piece.removeprefix("draft:")
-        default = FORMATS[declared.get("default", DEFAULT_WEIGHT_FORMAT)]
         exact = declared.get(f"{piece}.{weight.name}")
         if exact is not None:
-            return FORMATS[exact]
-        chosen = FORMATS[declared[piece]] if piece in declared else default
+            return FORMATS[exact] if isinstance(exact, str) else next(_layers_stored(exact))[0][0]
+        default = FORMATS[str(declared.get("default", DEFAULT_WEIGHT_FORMAT))]
+        chosen = FORMATS[str(declared[piece])] if piece in declared else default
         if chosen.block is not None and weight.use not in MATRIX_USES:
             return default if default.block is None else FORMATS[DEFAULT_WEIGHT_FORMAT]
         return chosen
@@ -496,9 +566,11 @@ class ModelSpec(Record):
         return FORMATS[self.storage.state.get(row.name, DEFAULT_STATE_FORMAT[row.role])]
 
 
-def _unstored(block: Block, again: bool) -> Block:
-    """A further pass through some layers: their weights are read and multiplied again, and stored no second time."""
-    return block._replace(weights=tuple(weight._replace(stored=False) for weight in block.weights)) if again else block
+def _unstored(block: Block, before: Iterable[Weight]) -> Block:
+    """A further pass through some layers: the weights before it are read and multiplied again, and stored no second time."""
+    known = set(before)
+    weights = (weight._replace(stored=weight.stored and weight not in known) for weight in block.weights)
+    return block._replace(weights=tuple(weights))
 
 
 def _again(name: str, again: bool) -> str:

@@ -125,6 +125,18 @@ def parse_count(text: str, what: str) -> int:
     return int(value)
 
 
+_PARAMETERS = re.compile(_NUMBER + r" ?(?P<unit>[KkMmBbTt]?)")
+
+
+def parse_parameters(text: str, what: str) -> int:
+    """Read a number of parameters: `30B`, `7.6B`, `500M`, `1T`, or written out. Raises UnitError."""
+    match = _PARAMETERS.fullmatch(text.strip())
+    if match is None:
+        raise UnitError(f"{what}: cannot read {text!r} as a number of parameters", "write e.g. 30B, 500M or 1T")
+    scale = _DECIMAL[{"B": "G"}.get(match["unit"].upper(), match["unit"].upper())]
+    return int(Fraction(match["number"]) * scale)
+
+
 def parse_cached(text: str) -> int:
     """Read a number of cached tokens: like a context, or 0."""
     return 0 if text.strip() == "0" else parse_tokens(text, "cached")

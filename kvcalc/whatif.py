@@ -346,9 +346,10 @@ def _sound(model: ModelSpec, parts: Mapping[str, Attention], layer: LayerPlan) -
 
 
 def _without_sharing(model: ModelSpec) -> dict[str, Any] | None:
-    if not any(layer.reuses is not None for layer in model.plan):
+    plain = _by_layer("kv-sharing")(model)
+    if plain is None and not any(layer.reuses is not None for layer in model.plan):
         return None
-    data = _by_layer("kv-sharing")(model) or _data(model)
+    data = plain or _data(model)
     for group in data["layers"]:
         if group["reuse"]:
             group["reuse"], group["replay"] = {}, None  # a replay for a prompt's last tokens rests on shared rows

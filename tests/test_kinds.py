@@ -15,7 +15,7 @@ from kvcalc.kind import Part, documentation
 from kvcalc.ledger import ledger, state_bytes, state_terms, total
 from kvcalc.report.receipts import KINDS
 from kvcalc.scenario import Scenario
-from kvcalc.slots import Fixed
+from kvcalc.slots import Fixed, Given
 from kvcalc.spec import ModelSpec
 
 HEADINGS = ["Keeps", "Formula", "Worked", "Omits", "Assumes", "Used by", "Source"]
@@ -50,7 +50,7 @@ def quantity(model: ModelSpec, what: str, name: str, kind: str) -> Fraction:
         return Fraction(total(ledger(model, Scenario(context=1)).by("piece")[what]).parameters)
     terms = state_terms(model, what, lambda block, row: block.kind == kind)
     if name == "fixed":
-        return Fraction(sum(term.bytes_per_slot * term.law.count(1) for term in terms if isinstance(term.law, Fixed)))
+        return Fraction(sum(term.bytes_per_slot * term.law.count(1) for term in terms if isinstance(term.law, Fixed | Given)))
     return Fraction(state_bytes(terms, 2**21) - state_bytes(terms, 2**20), 2**20)
 
 
@@ -73,6 +73,7 @@ class TestEveryKind:
         parts: list[Part] = [
             p for s in specs for p in (*s.attention.values(), *s.feedforward.values(), s.residual, *s.embedding.tables.values())
         ]
+        parts += [part for whole in parts for part in getattr(whole, "parts", {}).values()]
         parts += [router for part in parts if (router := getattr(part, "router", None)) is not None]
         assert any(type(part) is cls for part in parts)
 

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from kvcalc.errors import ScenarioError, UnknownName, did_you_mean
 from kvcalc.formats import Format
 from kvcalc.kind import Record, Row
-from kvcalc.ledger import Entry, Ledger, added, blocks_of
+from kvcalc.ledger import Entry, Ledger, added, all_blocks
 from kvcalc.scenario import Scenario
 from kvcalc.spec import Block, ModelSpec
 from kvcalc.units import parse_tokens
@@ -183,7 +183,7 @@ def settings(cls: type[Allocator]) -> dict[str, tuple[Any, str]]:
 
 def owned(model: ModelSpec, scenario: Scenario) -> list[tuple[Block, Row]]:
     """The rows that a model keeps, each with its layers, in the ledger's order."""
-    return [(block, row) for block in blocks_of(model, scenario) for row in block.rows if row.owned]
+    return [(block, row) for block in all_blocks(model, scenario) for row in block.rows if row.owned]
 
 
 def reserved(block: Block, row: Row, stored: Format, slots: int, copies: int = 1, elements: int | None = None) -> Reserved:

@@ -31,9 +31,12 @@ class GQA(Attention):
     attention_k_eq_v: bool = Field(False, description="The value comes from the key's projection (no v_proj)")
     store_k_eq_v_once: bool = Field(False, description="Keep one copy where K and V share a projection (no engine known does)")
     qkv_bias: bool = Field(False, description="Biases on the q, k and v projections")
+    k_bias: bool = Field(True, description="The k projection has one too, where q and v have")
     o_bias: bool = Field(False, description="Bias on the output projection")
     qk_norm: bool = Field(False, description="A norm of head_dim weights on queries and one on keys")
     qk_norm_all_heads: bool = Field(False, description="These norms span all heads: a weight for each of their elements")
+    qk_norm_bias: bool = Field(False, description="These norms are LayerNorms with biases")
+    k_norm_where_reused: bool = Field(False, description="A layer that reads another's keys has a key norm of its own, too")
     q_lora_rank: Width | None = Field(None, description="Width of the query latent [elements]; not given: a full q_proj")
     o_groups: Count | None = Field(None, description="Groups of the output projection; not given: a full o_proj")
     o_lora_rank: Width | None = Field(None, description="Width of a group's output latent [elements]")
@@ -50,8 +53,8 @@ class GQA(Attention):
             raise ValueError("window and attention_chunk_size exclude each other")
         if self.sink_tokens is not None and self.window is None:
             raise ValueError("sink_tokens needs a window")
-        if self.qk_norm_all_heads and not self.qk_norm:
-            raise ValueError("qk_norm_all_heads needs qk_norm")
+        if (self.qk_norm_all_heads or self.qk_norm_bias) and not self.qk_norm:
+            raise ValueError("qk_norm_all_heads and qk_norm_bias need qk_norm")
         if self.store_k_eq_v_once and not self.attention_k_eq_v:
             raise ValueError("store_k_eq_v_once needs attention_k_eq_v")
         if (self.o_groups is None) != (self.o_lora_rank is None):
@@ -121,14 +124,16 @@ class GQA(Attention):
         if self.qkv_bias:
             yield vector("q_bias", "attention", query, split=heads)
             if not site.reuses:
-                yield vector("k_bias", "attention", key_out, split=kv_heads, uneven="repeat")
+                if self.k_bias:
+                    yield vector("k_bias", "attention", key_out, split=kv_heads, uneven="repeat")
                 yield vector("v_bias", "attention", value_out, split=kv_heads, uneven="repeat")
         if self.o_bias:
             yield vector("o_bias", "attention", d)
         if self.qk_norm:
-            yield vector("q_norm", "norms", query if self.qk_norm_all_heads else self.head_dim)
-            if not site.reuses:
-                yield vector("k_norm", "norms", key_out if self.qk_norm_all_heads else self.head_dim)
+            vectors = 1 + self.qk_norm_bias
+            yield vector("q_norm", "norms", query if self.qk_norm_all_heads else self.head_dim, copies=vectors)
+            if not site.reuses or self.k_norm_where_reused:
+                yield vector("k_norm", "norms", key_out if self.qk_norm_all_heads else self.head_dim, copies=vectors)
         if self.output_gate is not None:
             yield Weight("gate_proj", "attention", (heads if self.output_gate == "per_head" else value, d), split=heads)
         if self.learned_sinks:

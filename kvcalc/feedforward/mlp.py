@@ -22,6 +22,7 @@ class MLP(FeedForward):
     intermediate_size: Width = Field(description="Width of the block [elements]")
     gated: bool = Field(True, description="Three matrices (gate, up, down); otherwise two")
     mlp_bias: bool = Field(False, description="Biases on every matrix")
+    global_scale: bool = Field(False, description="One learned scale of the output")
 
     def weights(self, site: Site) -> Iterator[Weight]:
         into, width = 2 if self.gated else 1, self.intermediate_size
@@ -30,3 +31,5 @@ class MLP(FeedForward):
         if self.mlp_bias:
             yield vector("up_bias", "dense_mlp", width, copies=into, split=width)
             yield vector("down_bias", "dense_mlp", site.hidden_size)
+        if self.global_scale:
+            yield vector("global_scale", "dense_mlp", 1)

@@ -139,7 +139,7 @@ class Config:
             raise self.refuse(name, f"must be a whole number, not {shown(value)}")
         if not low <= value <= high:
             raise self.refuse(name, f"{value if abs(value) < MAX_ROWS else shown(value)} is not between {low:,} and {high:,}")
-        return Known(value, self.section_name + name)
+        return value if isinstance(value, Known) else Known(value, self.section_name + name)
 
     def ratio(self, *names: str, default: float | None = None) -> float:
         """A number that need not be whole (an expansion factor)."""

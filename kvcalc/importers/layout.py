@@ -52,6 +52,7 @@ class Layout:
     state: dict[str, str] = field(default_factory=dict)
     towers: dict[str, dict[str, Any]] = field(default_factory=dict)
     math: dict[str, str] = field(default_factory=dict)
+    head_bias: bool = False
     depth: str = "num_hidden_layers"
     """Where the number of layers comes from."""
 
@@ -64,7 +65,12 @@ def spec_data(layout: Layout) -> dict[str, Any]:
         "max_context": layout.max_context,
         "hidden_size": layout.hidden_size,
         "num_hidden_layers": Known(sum(layer.again is None for layer in layout.layers), layout.depth),
-        "embedding": {"vocab_size": layout.vocab_size, "tied": layout.tied, **layout.tables},
+        "embedding": {
+            "vocab_size": layout.vocab_size,
+            "tied": layout.tied,
+            **({"head_bias": True} if layout.head_bias else {}),
+            **layout.tables,
+        },
         "attention": {name: _said(part) for name, part in layout.attention.items() if name in used},
         "feedforward": {name: _said(part) for name, part in layout.feedforward.items() if name in blocks},
         "residual": _said(layout.residual),

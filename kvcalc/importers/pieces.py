@@ -62,12 +62,30 @@ def kv_heads(c: Config, heads: Known, *names: str) -> Known:
     return number(heads, f"{heads.origin}: no field for KV heads") if said is None else said
 
 
+def or_default(c: Config, name: str, default: int) -> Known | None:
+    """A field of which the class has a number, stated, where it is not there at all; None where it is null."""
+    return c.maybe(name) if name in c.fields else c.count(name, default=default)
+
+
+def omitted(c: Config, **defaults: int) -> None:
+    """What a section leaves out because its class says the same, stated: into a section, transformers writes only what differs. A file
+    without sections has every field, and nothing is filled in."""
+    if c.section_name:
+        c.fields = {name: c.count(name, default=value) for name, value in defaults.items() if name not in c.fields} | c.fields
+
+
 def grouped_query(c: Config, *, default_head_dim: int | None = None, **more: Any) -> dict[str, Any]:
     """Grouped-query attention as Llama's config says it. `more`: further fields of the spec's kind `gqa`, or other values for these."""
     heads = more.pop("num_attention_heads", None) or c.count(*HEADS)
     groups = more.pop("num_key_value_heads", None) or kv_heads(c, heads)
     width = more.pop("head_dim", None) or head_dim(c, heads, default=default_head_dim)
     return {"kind": "gqa", "num_attention_heads": heads, "num_key_value_heads": groups, "head_dim": width, **more}
+
+
+def biases(c: Config, name: str = "attention_bias", *, default: bool = False) -> dict[str, bool]:
+    """Biases on all four projections of grouped-query attention, or on none. A default that adds them is stated."""
+    said = c.flag(name, default=default, stated=default)
+    return {"qkv_bias": said, "o_bias": said}
 
 
 def latent(c: Config, **more: Any) -> dict[str, Any]:
@@ -137,19 +155,46 @@ def shared_width(c: Config, of: Sequence[str] = ("moe_intermediate_size",), *, d
 FULL, SLIDING, LINEAR, CHUNKED = "full_attention", "sliding_attention", "linear_attention", "chunked_attention"
 
 
-def layer_types(c: Config, count: int, named: Mapping[str, str], default: Callable[[int], str] | None = None) -> list[str]:
+def layer_types(
+    c: Config, count: int, named: Mapping[str, str], default: Callable[[int], str] | None = None, *, longer: bool = True
+) -> list[str]:
     """The attention name of each layer, from the list `layer_types`; where there is none, from the class's rule.
 
     Args:
         named: what the list may say, and the name of the part that it means.
         default: the rule of the class, layer number to a value of the list.
+        longer: the list may go on (draft layers).
     """
-    said = c.words("layer_types", known=named, length=count, longer=True)
+    said = c.words("layer_types", known=named, length=count, longer=longer)
     if said is None:
         if default is None:
             raise c.refuse("layer_types", "is not in the config")
         said = [default(place) for place in range(count)]
     return [named[word] for word in said]
+
+
+def full_and_local(
+    c: Config,
+    default: Callable[[int], str] | None,
+    *,
+    absent: int | None = None,
+    window: Known | None = None,
+    **more: Any,
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Grouped-query attention of which some layers see a window only: the parts `full` and `local`, and the name of each layer.
+
+    Args:
+        default: the rule of the class where the config has no `layer_types`, layer number to FULL or SLIDING.
+        absent: the class's window where the config has no `sliding_window`.
+        window: the window, where it is not what `sliding_window` says.
+        more: further fields of both parts.
+    """
+    window = window or c.window("sliding_window", absent=absent)
+    names = layer_types(c, depth(c), {FULL: "full", SLIDING: "local"}, default, longer=False)
+    if window is None and "local" in names:
+        raise c.refuse("sliding_window", "is null, but layer_types has layers that slide")
+    part = grouped_query(c, **more)
+    return {"full": part, "local": part | {"window": window}}, names
 
 
 def every(period: int, first: str, last: str) -> Callable[[int], str]:

@@ -10,7 +10,7 @@ from kvcalc.feedforward.moe import ROUTERS
 from kvcalc.formats import ALIASES, FORMATS
 from kvcalc.hardware import Device
 from kvcalc.kind import Part, documentation, summary
-from kvcalc.ledger import Ledger, ledger
+from kvcalc.ledger import Ledger, what_is_known
 from kvcalc.report import figures as figures_
 from kvcalc.report import whatif
 from kvcalc.report.devices import device
@@ -80,15 +80,16 @@ def explain(name: str, context: int | None, kv_format: str, *, latex: bool = Fal
 def model(spec: ModelSpec, context: int | None, kv_format: str, *, latex: bool = False) -> Document:
     """Closed forms, rows, tensors, published figures, sources and caveats of one model."""
     t = context or min(131072, spec.max_context)
-    book = ledger(spec, Scenario(context=t, kv_format=kv_format))
-    forms = (state_form(spec, book.scenario.kv_format), read_form(spec, book.scenario.kv_format), flops_form(spec))
+    book = what_is_known(spec, Scenario(context=t, kv_format=kv_format))
+    forms = [state_form(spec, book.scenario.kv_format), read_form(spec, book.scenario.kv_format)]
+    forms += [] if spec.unknown else [flops_form(spec)]
     parts: list[Passage] = [
         f"{spec.num_hidden_layers} layers: {attention_words(spec)}; hidden size {spec.hidden_size:,}; "
         f"released {spec.released or '(date not known)'}; up to {tokens(spec.max_context)} tokens",
         "One sequence, one decode step, t tokens of context, state in " + book.scenario.kv_format + " format:",
         _latex_forms(forms, t) if latex else _forms(forms, t),
         _rows(book),
-        _tensors(book),
+        *([] if spec.unknown else [_tensors(book)]),
     ]
     published = figures([spec])
     if published.rows:
@@ -159,11 +160,11 @@ def _tensors(book: Ledger) -> Table:
     rows: list[dict[str, Cell]] = []
     for block in book.model.blocks:
         for weight in block.weights:
-            entry = next(
+            entries = [
                 e
                 for e in book.entries
                 if (e.group, e.name, e.piece, e.layers) == (block.label, weight.name, weight.piece, block.layers) and not e.role
-            )
+            ]
             copies = f" x {weight.copies:,}" if weight.copies > 1 else ""
             chosen = f" ({weight.chosen:,} used)" if weight.chosen is not None and weight.chosen != weight.copies else ""
             rows.append(
@@ -173,9 +174,9 @@ def _tensors(book: Ledger) -> Table:
                     "tensor": weight.name,
                     "layers": block.layers,
                     "shape": f"{weight.shape[0]:,} x {weight.shape[1]:,}{copies}{chosen}",
-                    "parameters": entry.parameters,
-                    "format": entry.format,
-                    "bytes": entry.weight_bytes,
+                    "parameters": sum(entry.parameters for entry in entries),
+                    "format": ", ".join(entry.format for entry in entries),
+                    "bytes": sum(entry.weight_bytes for entry in entries),
                 }
             )
     columns = (

@@ -15,7 +15,6 @@ from kvcalc.report.table import (
     Facts,
     Passage,
     Table,
-    count_column,
     gib_column,
     percent_column,
     ratio_column,
@@ -57,6 +56,11 @@ def estimate(book: Ledger, verdict: Answer | None = None, by: str = "piece", ask
 
 def _summary(book: Ledger) -> Facts:
     sums = book.totals
+    if book.model.unknown:
+        growth = f"{bytes_text(book.state_bytes_per_token)} for each further token of a sequence, {_formats(book)}"
+        missing = ", ".join(book.model.unknown)
+        lines = [("parameters", f"not known: no {missing}"), ("state", f"{bytes_text(sums.state_bytes)}; {growth}")]
+        return Facts(tuple(lines), book.scenario.line)
     step = "per step" if book.scenario.phase == "decode" else "for the whole prompt"
     memory = sums.weight_bytes + sums.state_bytes
     lines = [
@@ -81,6 +85,8 @@ def _formats(book: Ledger) -> str:
 
 def _pieces(book: Ledger, verdict: Answer | None, by: str) -> Table:
     sums = book.totals
+    if book.model.unknown:
+        return _state_alone(book, by)
     parts = book.by(by)
     rows = [_piece_row(name, entries, book) for name, entries in parts.items() if name or any(e.flops for e in entries)]
     footer = _piece_row("total", book.entries, book)
@@ -105,6 +111,15 @@ def _pieces(book: Ledger, verdict: Answer | None, by: str) -> Table:
     if verdict is not None and timed:
         columns.append(time_column("seconds_lower", "time", verdict.bound.lower))
     return Table(tuple(columns), tuple(rows), (footer,))
+
+
+def _state_alone(book: Ledger, by: str) -> Table:
+    """The state of a model whose weights are not known."""
+    rows: list[dict[str, Cell]] = [
+        {"name": name, "state_bytes": total(entries).state_bytes} for name, entries in book.by(by).items()
+    ]
+    footer: dict[str, Cell] = {"name": "total", "state_bytes": book.totals.state_bytes}
+    return Table((text_column("name", by), gib_column("state_bytes", "state")), tuple(rows), (footer,))
 
 
 def _piece_row(name: str, entries: Sequence[Entry], book: Ledger) -> dict[str, Cell]:
@@ -213,7 +228,7 @@ def _links_words(verdict: Answer, edge: Bound) -> str:
 
 
 def _left_out(book: Ledger) -> list[str]:
-    left = [name for name in book.model.optional_pieces if name not in book.scenario.include]
+    left = [name for name in book.model.optional_pieces if name not in book.scenario.include and not book.model.unknown]
     counted = []
     for name in left:
         sums = total(ledger(book.model, Scenario(context=book.scenario.context, include=(name,))).entries)
@@ -223,8 +238,12 @@ def _left_out(book: Ledger) -> list[str]:
 
 
 def estimate_json(book: Ledger, verdict: Answer | None = None) -> dict[str, Any]:
-    """The JSON contract of `estimate`: raw integers in base units, stable keys."""
+    """The JSON contract of `estimate`: raw integers in base units, stable keys; null where the model's weights are not known."""
     sums, scenario = book.totals, book.scenario
+
+    def known(value: int) -> int | None:
+        return None if book.model.unknown else value
+
     return {
         "schema_version": SCHEMA_VERSION,
         "kvcalc_version": __version__,
@@ -238,18 +257,20 @@ def estimate_json(book: Ledger, verdict: Answer | None = None) -> dict[str, Any]
             "allocator": scenario.allocator,
             **{name: value for name, usual in SAID_IF_ASKED.items() if (value := getattr(scenario, name)) != usual},
         },
-        "parameters": {"total": sums.parameters, "active": sums.active_parameters},
+        "parameters": {"total": known(sums.parameters), "active": known(sums.active_parameters)},
         "totals": {
-            "weight_bytes": sums.weight_bytes,
+            "weight_bytes": known(sums.weight_bytes),
             "state_bytes": sums.state_bytes,
             "state_bytes_per_sequence": sums.state_bytes // scenario.batch,
             "state_bytes_per_token": book.state_bytes_per_token,
-            "read_bytes": sums.read_bytes,
-            "written_bytes": sums.written_bytes,
-            "flops": sums.flops,
-            "attention_flops": sums.attention_flops,
+            "read_bytes": known(sums.read_bytes),
+            "written_bytes": known(sums.written_bytes),
+            "flops": known(sums.flops),
+            "attention_flops": known(sums.attention_flops),
         },
-        "pieces": [_piece_json(name, entries, book.model.num_hidden_layers) for name, entries in book.by("piece").items()],
+        "pieces": []
+        if book.model.unknown
+        else [_piece_json(name, entries, book.model.num_hidden_layers) for name, entries in book.by("piece").items()],
         "state": [
             {
                 "group": entry.group,
@@ -377,32 +398,6 @@ def _speed(value: object) -> str:
 
 
 # -- lists --------------------------------------------------------------------------------------------------------------------------
-
-
-def models(specs: Sequence[ModelSpec]) -> Table:
-    """The models of the catalogue."""
-    rows: list[dict[str, Cell]] = []
-    for spec in specs:
-        book = ledger(spec, Scenario(context=spec.max_context))
-        rows.append(
-            {
-                "id": spec.id,
-                "parameters": book.totals.parameters,
-                "active_parameters": book.totals.active_parameters,
-                "attention": attention_words(spec),
-                "state_bytes_per_token": book.state_bytes_per_token,
-                "max_context": spec.max_context,
-            }
-        )
-    columns = (
-        text_column("id", "id"),
-        Column("parameters", "params", scaled_count),
-        Column("active_parameters", "active", scaled_count),
-        text_column("attention", "attention"),
-        count_column("state_bytes_per_token", "B/token"),
-        Column("max_context", "max ctx", tokens),
-    )
-    return Table(columns, tuple(rows), notes=("B/token: growth of one sequence's state at the longest context, native formats",))
 
 
 def attention_words(spec: ModelSpec) -> str:

@@ -22,7 +22,7 @@ def whatif(change: Change, rig: Rig | None = None, published: Sequence[Verdict] 
     """Before, after, difference and ratio; then the same by piece. `published`: figures of what the change undoes."""
     before, after = change.before, change.after
     stand = None if rig is None else standings([before, after], before, *rig)
-    parts: list[Passage] = [_head(change, stand), _sums(change, stand), _pieces(change)]
+    parts: list[Passage] = [_head(change, stand), _sums(change, stand, BEFORE_AFTER), _pieces(change)]
     notes = [*before.notes, *after.notes]
     if stand is not None:
         notes += [note for each in stand if each.answer is not None for note in each.answer.notes]
@@ -31,6 +31,15 @@ def whatif(change: Change, rig: Rig | None = None, published: Sequence[Verdict] 
         notes.append(f"stored in {PLAIN_FORMAT}, as the release has no such rows: {', '.join(new)}")
     notes += [_published(verdict) for verdict in published]
     return Document(f"{before.model.name} ({before.model.id})", tuple(parts), tuple(dict.fromkeys(notes)))
+
+
+BEFORE_AFTER = ("before", "after")
+
+
+def beside(change: Change, rig: Rig | None, names: tuple[str, str]) -> tuple[Passage, ...]:
+    """What two models cost, in sum and piece by piece. `names`: what to call them."""
+    stand = None if rig is None else standings([change.before, change.after], change.before, *rig)
+    return (_head(change, stand), _sums(change, stand, names), _pieces(change))
 
 
 def _head(change: Change, stand: Sequence[Standing] | None) -> Facts:
@@ -85,7 +94,7 @@ def _new_rows(change: Change) -> list[str]:
 Text = Callable[[Any], str]
 
 
-def _sums(change: Change, stand: Sequence[Standing] | None) -> Table:
+def _sums(change: Change, stand: Sequence[Standing] | None, names: tuple[str, str]) -> Table:
     (one, two), before, after = change.totals, change.before, change.after
     lines: list[tuple[str, Cell, Cell, Text]] = [
         ("parameters", one.parameters, two.parameters, scaled_count),
@@ -111,8 +120,8 @@ def _sums(change: Change, stand: Sequence[Standing] | None) -> Table:
     rows = tuple(_line(what, was, now, text) for what, was, now, text in lines)
     columns = (
         text_column("what", "what"),
-        Column("before_text", "before", raw="before"),
-        Column("after_text", "after", raw="after"),
+        Column("before_text", names[0], raw="before"),
+        Column("after_text", names[1], raw="after"),
         Column("difference_text", "difference", raw="difference"),
         _factor_column("ratio", "ratio"),
     )

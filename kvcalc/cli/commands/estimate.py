@@ -81,7 +81,7 @@ def estimate(
     from kvcalc.catalog import load_model
     from kvcalc.cli.rig import rig
     from kvcalc.errors import ScenarioError
-    from kvcalc.ledger import ledger
+    from kvcalc.ledger import ledger, what_is_known
     from kvcalc.report import tables
     from kvcalc.roofline import answer
     from kvcalc.scenario import Scenario
@@ -103,7 +103,7 @@ def estimate(
         allocator=allocator,
         math=math,
     )
-    book = ledger(spec, scenario)
+    book = what_is_known(spec, scenario) if devices is None else ledger(spec, scenario)
     if allocator != IDEAL:
         book = applied(book, asked(allocator).reserve(spec, scenario))
     verdict = None if devices is None else answer(book, *devices)

@@ -46,6 +46,11 @@ def list_(
         typer.Option("--has", help="hardware: with this arithmetic, its rate published or not."),
     ] = None,
     max_price: Annotated[str | None, typer.Option("--max-price", help="hardware: rented for at most so much: 2USD/h.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="models: with this attention kind: gqa, mla, mamba2 ...")] = None,
+    family: Annotated[str | None, typer.Option("--family", help="models: qwen, llama, deepseek ...")] = None,
+    min_params: Annotated[str | None, typer.Option("--min-params", help="models: at least so many parameters: 7B.")] = None,
+    max_params: Annotated[str | None, typer.Option("--max-params", help="models: at most so many parameters: 30B.")] = None,
+    min_context: Annotated[str | None, typer.Option("--min-context", help="models: up to so many tokens or more: 256K.")] = None,
     columns: Columns = None,
     sort: Annotated[
         str | None,
@@ -60,7 +65,7 @@ def list_(
 ) -> int:
     """What the catalogue holds.
 
-    kvcalc list models
+    kvcalc list models --kind mla --max-params 300B
 
     kvcalc list hardware --class datacenter-gpu --has fp8 --sort bandwidth
 
@@ -68,11 +73,11 @@ def list_(
 
     kvcalc list attention
 
-    Exit code 1: no device meets what was asked.
+    Exit code 1: no device or no model meets what was asked.
     """
     from kvcalc.catalog import device_ids, load_device, load_model, model_ids
     from kvcalc.errors import ScenarioError
-    from kvcalc.report import receipts, tables
+    from kvcalc.report import receipts
     from kvcalc.report.shaped import first_shaped
     from kvcalc.report.table import Document, Table
 
@@ -82,8 +87,25 @@ def list_(
     filters = (device_class, vendor, min_memory, max_memory, min_usable, min_bandwidth, has, max_price)
     if what != "hardware" and filters != (None,) * len(filters):
         raise ScenarioError(f"these filters are for hardware, not for {what}", "kvcalc list hardware --class consumer-gpu")
+    asked = (kind, family, min_params, max_params, min_context)
+    if what != "models" and asked != (None,) * len(asked):
+        raise ScenarioError(f"these filters are for models, not for {what}", "kvcalc list models --kind mla")
     if what == "models":
-        shown(tables.models([load_model(name) for name in model_ids()]))
+        from kvcalc.report.models import WantedModels, models
+        from kvcalc.units import parse_parameters, parse_tokens
+
+        table = models(
+            [load_model(name) for name in model_ids()],
+            WantedModels(
+                kind,
+                family,
+                None if min_params is None else parse_parameters(min_params, "--min-params"),
+                None if max_params is None else parse_parameters(max_params, "--max-params"),
+                None if min_context is None else parse_tokens(min_context, "--min-context"),
+            ),
+        )
+        shown(table)
+        return 0 if table.rows else 1
     elif what == "hardware":
         from kvcalc.report.devices import SORTS, Wanted, devices
         from kvcalc.units import BYTES, BYTES_PER_S, USD_PER_HOUR

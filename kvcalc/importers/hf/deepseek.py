@@ -1,19 +1,56 @@
-"""DeepSeek-V2, V3 and what took their layer over (Kimi-K2): multi-head latent attention, experts after the first layers."""
+"""DeepSeek-MoE, V2, V3 and what took their layer over (Kimi-K2, GLM-4.7-Flash, Mistral Small 4, A.X K1): multi-head latent attention,
+dense layers first, then experts."""
+
+from typing import Any
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import decoder, dense_first, depth, experts, latent, mlp, pairs, shared_width
+from kvcalc.importers.pieces import (
+    SIGMOID_ROUTER,
+    blocks,
+    decoder,
+    depth,
+    experts,
+    grouped_query,
+    latent,
+    mlp,
+    moe_after_dense,
+    pairs,
+    shared_width,
+)
 
-TYPES = ("deepseek_v2", "deepseek_v3", "kimi_k2")
-V2 = ("deepseek_v2",)
+TYPES = ("deepseek", "deepseek_v2", "deepseek_v3", "kimi_k2", "kimi_k25", "glm4_moe_lite", "mistral4", "axk1")
+HEADS_OF_THEIR_OWN = ("deepseek",)
+SOFTMAX = ("deepseek", "deepseek_v2", "mistral4")
+DENSE_FIRST = {"deepseek_v3": 3, "glm4_moe_lite": 1, "axk1": 1}
+"""Dense layers where the config does not say how many."""
 
 
 def read(c: Config) -> Layout:
-    c.must("moe_layer_freq", 1)
     c.must("attention_bias", False)
-    c.ignore("num_nextn_predict_layers")
-    router = {"kind": "linear"} if c.model_type in V2 else {"kind": "linear", "scoring_func": "sigmoid", "correction_bias": "buffer"}
+    c.must("mlp_bias", False)
+    c.ignore("num_nextn_predict_layers", "num_mtp_layers")
     count = depth(c)
-    dense = dense_first(c, count)
-    blocks = {"dense": mlp(c), "moe": experts(c, shared=shared_width(c), router=router)}
-    return decoder(c, {"mla": latent(c)}, blocks, layers=pairs(["mla"] * count, ["dense"] * dense + ["moe"] * (count - dense)))
+    kinds = moe_after_dense(c, count, default=DENSE_FIRST.get(c.model_type, 0))
+    if c.model_type in HEADS_OF_THEIR_OWN:
+        attention = {"full": grouped_query(c)}
+    else:
+        attention = {"mla": latent(c)}
+    made = blocks(kinds, dense=lambda: mlp(c), moe=lambda: experts(c, shared=shared_width(c), router=router(c), **after(c)))
+    c.ignore("intermediate_size")
+    return decoder(c, attention, made, layers=pairs([*attention] * count, kinds))
+
+
+def router(c: Config) -> dict[str, Any]:
+    """V3's router with a correction bias; V2's has none, unless `topk_method` says so."""
+    if c.model_type not in SOFTMAX:
+        c.must("scoring_func", "sigmoid", "softmax")
+        return dict(SIGMOID_ROUTER)
+    said = c.text("scoring_func", known=("softmax", "sigmoid"), default="softmax")
+    bias = c.model_type == "deepseek_v2" and c.text("topk_method") == "noaux_tc"
+    return {"kind": "linear", "scoring_func": said} | ({"correction_bias": "buffer"} if bias else {})
+
+
+def after(c: Config) -> dict[str, Any]:
+    """A.X K1 has a norm on the experts' output."""
+    return {"output_norm": True} if c.model_type == "axk1" else {}

@@ -1,0 +1,76 @@
+"""A transformer block whose weights several layers share: attention to the stream beside the embeddings, an MLP, a matrix back.
+
+Keeps     per token one key and one value of `num_key_value_heads x head_dim` in each layer: only the weights are shared
+Formula   bytes/token/layer = 2 x num_key_value_heads x head_dim x bytes/element; parameters: the block once, and in every layer
+          adapters of adapter_rank and a matrix of hidden_size x hidden_size
+Worked    zamba2-2.7b, dense_mlp, parameters: 2 x 3 x 2560 x 10240 + 9 x 128 x (2560 + 2 x 10240) = 183,828,480 parameters
+Omits     softmax, norms and rotary embeddings in the FLOPs
+Assumes   queries, keys and values come from 2 x hidden_size elements: the stream and the token's embedding; a block that is
+          stored in an earlier layer is read and multiplied again
+Used by   Zamba2
+Source    Zamba2, arXiv:2411.15242; transformers models/zamba2
+"""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import Field
+
+from kvcalc.kind import Attention, Count, Row, Site, Weight, Width, Work, vector
+from kvcalc.slots import EVERY
+
+
+class SharedBlock(Attention):
+    kind: Literal["shared_block"]
+    num_attention_heads: Count = Field(description="Query heads")
+    num_key_value_heads: Count = Field(description="KV heads")
+    head_dim: Width = Field(description="Width of a head (attention_head_dim) [elements]")
+    intermediate_size: Width = Field(description="Width of the gated MLP [elements]")
+    adapter_rank: Width = Field(description="Width of a layer's own adapters, on the MLP's gate and up projections [elements]")
+    use_shared_attention_adapter: bool = Field(False, description="Adapters on the query, key and value projections too")
+    add_bias_linear: bool = Field(False, description="Biases on the MLP's projections")
+    stored_earlier: bool = Field(False, description="The block's weights are an earlier layer's; the adapters are its own")
+
+    def without(self, site: Site) -> dict[str, dict[str, Any]]:
+        shared_heads = self.num_key_value_heads < self.num_attention_heads
+        return {"gqa": self._but(num_key_value_heads=self.num_attention_heads)} if shared_heads else {}
+
+    def rows(self, site: Site) -> Iterator[Row]:
+        elements = self.num_key_value_heads * self.head_dim
+        for name in ("key", "value"):
+            yield Row(name, "kv", elements, EVERY, EVERY, split=self.num_key_value_heads)
+
+    def weights(self, site: Site) -> Iterator[Weight]:
+        for weight in self._block(site.hidden_size):
+            yield weight._replace(stored=not self.stored_earlier)
+        yield from self._own(site.hidden_size)
+
+    def _block(self, d: int) -> Iterator[Weight]:
+        """What the layers share."""
+        heads, kv_heads, width = self.num_attention_heads, self.num_key_value_heads, self.intermediate_size
+        yield vector("block_input_norm", "norms", 2 * d)
+        yield Weight("q_proj", "attention", (heads * self.head_dim, 2 * d), split=heads)
+        yield Weight("k_proj", "attention", (kv_heads * self.head_dim, 2 * d), split=kv_heads, uneven="repeat")
+        yield Weight("v_proj", "attention", (kv_heads * self.head_dim, 2 * d), split=kv_heads, uneven="repeat")
+        yield Weight("o_proj", "attention", (d, heads * self.head_dim), split=heads)
+        yield vector("pre_ff_norm", "norms", d)
+        yield Weight("up_proj", "dense_mlp", (width, d), copies=2, split=width)
+        yield Weight("down_proj", "dense_mlp", (d, width), split=width)
+        if self.add_bias_linear:
+            yield vector("up_bias", "dense_mlp", width, copies=2, split=width)
+            yield vector("down_bias", "dense_mlp", d)
+
+    def _own(self, d: int) -> Iterator[Weight]:
+        """What each layer has for itself."""
+        rank, width = self.adapter_rank, self.intermediate_size
+        yield Weight("mlp_adapter_down", "dense_mlp", (rank, d))
+        yield Weight("mlp_adapter_up", "dense_mlp", (2 * width, rank), split=width)
+        if self.use_shared_attention_adapter:
+            yield Weight("qkv_adapter_down", "attention", (rank, 2 * d), copies=3)
+            yield Weight("qkv_adapter_up", "attention", (2 * d, rank), copies=3, split=self.num_key_value_heads, uneven="repeat")
+        yield Weight("block_out_proj", "attention", (d, d))
+
+    def work(self, site: Site) -> Iterator[Work]:
+        heads, flops = self.num_attention_heads, 2 * self.num_attention_heads * self.head_dim
+        yield Work("scores", "attention", flops, EVERY, "score", split=heads)
+        yield Work("value mix", "attention", flops, EVERY, "mix", split=heads)

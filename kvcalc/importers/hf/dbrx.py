@@ -1,0 +1,13 @@
+"""DBRX: heads in `attn_config`, experts in `ffn_config`; LayerNorm without biases."""
+
+from kvcalc.importers.config import Config
+from kvcalc.importers.layout import Layout
+from kvcalc.importers.pieces import decoder, experts, grouped_query
+
+TYPES = ("dbrx",)
+
+
+def read(c: Config) -> Layout:
+    heads, ffn = c.section("attn_config"), c.section("ffn_config")
+    attention = grouped_query(c, num_key_value_heads=heads.count("kv_n_heads"))
+    return decoder(c, {"full": attention}, {"moe": experts(ffn, width=("ffn_hidden_size",))})

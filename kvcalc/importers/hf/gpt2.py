@@ -1,0 +1,40 @@
+"""GPT-2: as many KV heads as query heads, biases everywhere, a table of positions. `n_inner` is four times the width where it is null."""
+
+from typing import Any
+
+from kvcalc.importers.config import Config, Known, number
+from kvcalc.importers.layout import Layout
+from kvcalc.importers.pieces import HEADS, decoder, grouped_query, head_dim, hidden_size
+
+TYPES = ("gpt2",)
+TIMES = 4
+
+
+def multi_head(c: Config, **more: Any) -> dict[str, Any]:
+    """Multi-head attention of a class that has no fields for KV heads and head widths: where a config has them, they say the same."""
+    heads = c.count(*HEADS)
+    width = head_dim(c, heads, "head_dim")
+    c.must("head_dim", None, hidden_size(c) // heads)
+    c.must("num_key_value_heads", None, heads)
+    return grouped_query(c, num_attention_heads=heads, num_key_value_heads=heads, head_dim=width, **more)
+
+
+def four_times(c: Config, *names: str, **more: Any) -> dict[str, Any]:
+    """A plain MLP; four times as wide as the stream where the config does not say its width."""
+    said = c.maybe(*names) if names else None
+    width = said or number(TIMES * hidden_size(c), f"{TIMES} x hidden_size: no {names[0] if names else 'field for it'}")
+    return {"kind": "mlp", "intermediate_size": width, "gated": False, **more}
+
+
+def positions(c: Config, *, more: int = 0) -> dict[str, dict[str, Known]]:
+    """The table of learned positions."""
+    rows = c.count("n_positions", "max_position_embeddings", high=1 << 30)
+    return {"position": {"max_positions": number(rows + more, f"{rows.origin} + {more}") if more else rows}}
+
+
+def read(c: Config) -> Layout:
+    c.must("add_cross_attention", False)
+    c.ignore("scale_attn_by_inverse_layer_idx")
+    attention = multi_head(c, qkv_bias=True, o_bias=True)
+    block = four_times(c, "n_inner", mlp_bias=True)
+    return decoder(c, {"full": attention}, {"mlp": block}, tied=True, norm_bias=True, tables=positions(c))

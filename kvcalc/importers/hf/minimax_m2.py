@@ -1,0 +1,19 @@
+"""MiniMax-M2 to M2.7: full attention with norms over all heads of q and k, experts of `intermediate_size`."""
+
+from kvcalc.importers.config import Config
+from kvcalc.importers.layout import Layout
+from kvcalc.importers.pieces import SIGMOID_ROUTER, decoder, experts, grouped_query
+
+TYPES = ("minimax_m2",)
+
+
+def read(c: Config) -> Layout:
+    c.ignore("use_mtp", "mtp_transformer_layers", "num_mtp_modules", "rotary_dim")
+    c.must("qk_norm_type", "per_layer")
+    if any(word != 1 for word in c.numbers("attn_type_list") or []):
+        raise c.refuse("attn_type_list", "says something else than 1: only full attention is known here")
+    norm = c.flag("use_qk_norm", default=True)
+    router = dict(SIGMOID_ROUTER) if c.flag("use_routing_bias", default=True) else {"kind": "linear", "scoring_func": "sigmoid"}
+    attention = grouped_query(c, qk_norm=norm, qk_norm_all_heads=norm, default_head_dim=128)
+    moe = experts(c, width=("intermediate_size",), shared=c.maybe("shared_intermediate_size", low=0), router=router)
+    return decoder(c, {"full": attention}, {"moe": moe})

@@ -1,0 +1,94 @@
+"""Step-3: one KV head for all query heads, whose queries come from a narrow one. Step-3.5 and 3.7: grouped-query attention with a gate per
+head, window layers with more query heads."""
+
+from typing import Any
+
+from kvcalc.importers.config import Config, Known
+from kvcalc.importers.layout import Layout
+from kvcalc.importers.pieces import (
+    FULL,
+    SIGMOID_ROUTER,
+    SLIDING,
+    blocks,
+    decoder,
+    depth,
+    experts,
+    grouped_query,
+    layer_types,
+    mlp,
+    moe_layers,
+    pairs,
+)
+
+TYPES = ("step3_text", "step3_vl", "step3p5", "step3p7", "step3p7_text")
+STEP3 = ("step3_text", "step3_vl")
+
+
+def listed_moe(c: Config, count: int, default: int) -> list[str]:
+    """The block of each layer, from the numbers in `moe_layers_enum`: text with commas, or a list. `default`: dense layers without it."""
+    said = c.fields.get("moe_layers_enum")
+    if isinstance(said, str):
+        numbers = [word.strip() for word in (c.text("moe_layers_enum") or "").split(",") if word.strip()]
+        if not all(word.isascii() and word.isdigit() for word in numbers):
+            raise c.refuse("moe_layers_enum", "must be layer numbers with commas between them")
+        sparse: list[Known] | None = [c.whole("moe_layers_enum", int(word[:9]), low=0) for word in numbers]
+    else:
+        sparse = c.numbers("moe_layers_enum")
+    if sparse is None and not c.has("mlp_layer_types"):
+        c.caveat(f"The config does not say which layers have experts; as in its class, all but the first {default}.")
+    return moe_layers(c, count, lambda place: place >= default if sparse is None else place in sparse)
+
+
+def read(c: Config) -> Layout:
+    count, step3 = depth(c), c.model_type in STEP3
+    c.ignore(
+        *("use_moe", "moe_layer_offset", "moe_every_n_layer", "moe_router_activation", "norm_expert_weight", "swiglu_limits"),
+        *("swiglu_limits_shared", "att_impl_type", "yarn_only_types", "num_nextn_predict_layers", "mtp_layer_types"),
+        *("mtp_mlp_layer_types", "num_mtp_layers", "use_mfa", "need_fp32_gate", "use_qk_norm", "share_expert_dims", "zero_centered"),
+    )
+    kinds = listed_moe(c, count, 1 if step3 else 3)
+    if step3:
+        names = ["full"] * count
+        attention = {"full": queries_from_one(c)}
+    else:
+        names = layer_types(c, count, {FULL: "full", SLIDING: "local"}, lambda place: FULL)
+        attention = blocks(names, full=lambda: gated(c), local=lambda: sliding(c))
+    c.ignore("attention_other_setting", "num_sliding_attention_heads", "per_layer_config", "sliding_window", "layer_types")
+    router = {"kind": "linear"} if step3 or not c.flag("use_moe_router_bias", default=True) else SIGMOID_ROUTER
+    made = blocks(
+        kinds,
+        dense=lambda: mlp(c, mlp_bias=c.flag("mlp_bias")),
+        moe=lambda: experts(c, shared=c.count("share_expert_dim", low=0), router=router),
+    )
+    return decoder(c, attention, made, layers=pairs(names, kinds))
+
+
+def queries_from_one(c: Config) -> dict[str, Any]:
+    """Step-3's multi-matrix factorised attention. The config's one group is the class's, too."""
+    groups = c.count("num_attention_groups", "num_key_value_heads", default=1)
+    return grouped_query(c, num_key_value_heads=groups, head_dim=c.count("head_dim"), q_lora_rank=c.count("share_q_dim"))
+
+
+def gated(c: Config, **more: Any) -> dict[str, Any]:
+    """A layer of Step-3.5."""
+    bias = c.flag("attention_bias")
+    c.must("use_head_wise_attn_gate", True)
+    c.must("gating", True, "per-head")
+    return grouped_query(c, qkv_bias=bias, o_bias=bias, qk_norm=True, output_gate="per_head", **more)
+
+
+def sliding(c: Config) -> dict[str, Any]:
+    """A layer of Step-3.5 with a window: `attention_other_setting` says its heads."""
+    other = c.maybe_section("attention_other_setting")
+    window = c.window("sliding_window")
+    if window is None:
+        raise c.refuse("sliding_window", "is not in the config, and there are layers that slide")
+    if other is None:
+        heads = c.maybe("num_sliding_attention_heads") or c.count("num_attention_heads")
+        return gated(c, num_attention_heads=heads, window=window)
+    other.must("attention_type", SLIDING)
+    groups = other.maybe("num_attention_groups", "num_key_value_heads") or c.maybe("num_attention_groups", "num_key_value_heads")
+    width = other.maybe("head_dim") or c.maybe("head_dim")
+    return gated(
+        c, num_attention_heads=other.count("num_attention_heads"), num_key_value_heads=groups, head_dim=width, window=window
+    )

@@ -1,0 +1,61 @@
+"""What `diff` prints: two models side by side, what differs in which layers, and what that costs."""
+
+from typing import Any
+
+from kvcalc.difference import differences, ranges
+from kvcalc.report.table import Cell, Document, Passage, Table, text_column
+from kvcalc.report.whatif import Rig, beside
+from kvcalc.spec import ModelSpec
+from kvcalc.units import tokens
+from kvcalc.whatif import Change
+
+
+def difference(change: Change, rig: Rig | None = None) -> Document:
+    """The fields that differ, then the costs of both in sum and piece by piece."""
+    one, other = change.before.model, change.after.model
+    parts: tuple[Passage, ...] = (_fields(one, other), *beside(change, rig, (one.id, other.id)))
+    notes = (*change.before.notes, *change.after.notes)
+    return Document(f"{one.name} ({one.id}) against {other.name} ({other.id})", parts, tuple(dict.fromkeys(notes)))
+
+
+def _fields(one: ModelSpec, other: ModelSpec) -> Table | str:
+    found = differences(one, other)
+    if not found:
+        return "No field of their layouts differs."
+    most = max(len(one.plan), len(other.plan))
+    rows: list[dict[str, Cell]] = [
+        {
+            "field": each.field,
+            "one": _said(each.one, each.field),
+            "other": _said(each.other, each.field),
+            "layers": _where(each.layers, most),
+        }
+        for each in found
+    ]
+    columns = (
+        text_column("field", "field"),
+        text_column("one", one.id),
+        text_column("other", other.id),
+        text_column("layers", "layers"),
+    )
+    return Table(columns, tuple(rows))
+
+
+def _where(layers: tuple[int, ...], most: int) -> str | None:
+    """In which layers; None for what the whole model says once."""
+    if not layers:
+        return None
+    return f"all {most:,}" if len(layers) == most else f"{len(layers):,}: {ranges(layers)}"
+
+
+def _said(value: Any, field: str) -> Cell:
+    """A value of a spec as a person writes it; what is not there is a dash."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return tokens(value) if field in ("max_context",) or field.endswith(("window", "chunk_size")) else f"{value:,}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_said(item, key)}" for key, item in value.items() if item is not None) or "none"
+    return ", ".join(str(_said(item, field)) for item in value) or "none"
