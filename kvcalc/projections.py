@@ -29,10 +29,17 @@ class LatentAttention(Attention):
     qk_nope_head_dim: Width = Field(description="Width of a head's part without rotary embedding [elements]")
     qk_rope_head_dim: RopeWidth = Field(description="Width of the cached RoPE key [elements]; 0: none")
     v_head_dim: Width = Field(description="Width of a value head [elements]")
+    attention_bias: bool = Field(False, description="Biases on the projections from and to hidden (not on a full q_proj)")
     output_gate: Literal["per_head", "per_element"] | None = Field(None, description="Gate on the attention output")
     learned_sinks: bool = Field(False, description="One learned sink logit per query head")
     rope_key_norm: bool = Field(False, description="A norm on the RoPE key")
     softmax_scaling: bool = Field(False, description="A learned scale and bias per head by which queries grow with the position")
+
+    @model_validator(mode="after")
+    def _rope_is_there(self) -> "LatentAttention":
+        if self.rope_key_norm and not self.qk_rope_head_dim:
+            raise ValueError("rope_key_norm needs a qk_rope_head_dim")
+        return self
 
     def latent_rows(self, site: Site, held: Law, read: Law) -> Iterator[Row]:
         """One latent and one RoPE key for all heads; another layer may read them instead of keeping its own."""
@@ -50,12 +57,19 @@ class LatentAttention(Attention):
         if not site.reuses:
             yield Weight("kv_a_proj", "attention", (self.kv_lora_rank + rope, d))
             yield vector("kv_a_norm", "norms", self.kv_lora_rank)
-        if self.rope_key_norm and not site.reuses:
-            yield vector("rope_key_norm", "norms", rope)
+            if self.rope_key_norm:
+                yield vector("rope_key_norm", "norms", rope)
         yield Weight("kv_b_proj", "attention", (heads * (nope + self.v_head_dim), self.kv_lora_rank), split=heads)
         yield Weight("o_proj", "attention", (d, heads * self.v_head_dim), split=heads)
+        if self.attention_bias:
+            if self.q_lora_rank is not None:
+                yield vector("q_a_bias", "attention", self.q_lora_rank)
+            if not site.reuses:
+                yield vector("kv_a_bias", "attention", self.kv_lora_rank + rope)
+            yield vector("o_bias", "attention", d)
         if self.output_gate is not None:
-            yield Weight("gate_proj", "attention", (heads * self._gates_per_head, d), split=heads)
+            gates = heads if self.output_gate == "per_head" else heads * self.v_head_dim
+            yield Weight("gate_proj", "attention", (gates, d), split=heads)
         if self.learned_sinks:
             yield vector("sinks", "attention", heads, split=heads)
         if self.softmax_scaling:
@@ -67,25 +81,20 @@ class LatentAttention(Attention):
         yield Work("scores", "attention", 2 * heads * (self.kv_lora_rank + self.qk_rope_head_dim), read, "score", split=heads)
         yield Work("value mix", "attention", 2 * heads * self.kv_lora_rank, read, "mix", split=heads)
 
-    @property
-    def _gates_per_head(self) -> int:
-        return 1 if self.output_gate == "per_head" else self.v_head_dim
-
     def dense_latent(self) -> dict[str, Any]:
         """The same layer as plain MLA: every latent kept and read."""
         return self.model_dump(include=set(LatentAttention.model_fields), exclude_none=True) | {"kind": "mla"}
 
     def expanded_heads(self) -> dict[str, Any]:
         """Multi-head attention of the same heads: what the latent replaced."""
-        heads = self.num_attention_heads
-        kept: dict[str, Any] = {"output_gate": self.output_gate} if self.output_gate is not None else {}
-        return kept | {
+        return {
             "kind": "gqa",
-            "num_attention_heads": heads,
-            "num_key_value_heads": heads,
+            "num_attention_heads": self.num_attention_heads,
+            "num_key_value_heads": self.num_attention_heads,
             "head_dim": self.qk_nope_head_dim + self.qk_rope_head_dim,
             "v_head_dim": self.v_head_dim,
             "q_lora_rank": self.q_lora_rank,
+            "output_gate": self.output_gate,
             "learned_sinks": self.learned_sinks,
         }
 

@@ -86,12 +86,12 @@ class EveryNth:
 
     @property
     def text(self) -> str:
-        counted = f"max(t - {self.after:,}, 0)" if self.after else "t"
+        counted = {0: "t", 1: "(t-1)"}.get(self.after, f"max(t - {self.after:,}, 0)")
         return f"floor({counted}/{self.m:,})" if self.m > 1 else counted
 
     @property
     def latex(self) -> str:
-        counted = rf"\max(t - {self.after}, 0)" if self.after else "t"
+        counted = {0: "t", 1: "(t-1)"}.get(self.after, rf"\max(t - {self.after}, 0)")
         return rf"\lfloor {counted}/{self.m} \rfloor" if self.m > 1 else counted
 
 
@@ -258,12 +258,12 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """n slots that come with the first token and stay as they are: an encoder's output.   n=3: ### for every t >= 1"""
+    """n slots that are written with the first token and stay as they are: an encoder's output.   n=3: ### for every t"""
 
     n: int
 
     def count(self, t: int) -> int:
-        return self.n if t else 0
+        return self.n
 
     def area(self, t: int) -> int:
         return self.n * t
@@ -272,7 +272,7 @@ class Given:
         return self.n if t else 0
 
     def reach(self, n: int) -> int | None:
-        return min(n, 1) if n <= self.n else None
+        return 0 if n <= self.n else None
 
     text = property(lambda self: f"{self.n:,}")
     latex = property(lambda self: f"{self.n}")

@@ -535,7 +535,7 @@ class ModelSpec(Record):
         for place in block.places or (-1,):
             for stored, share in by_layer[place]:
                 found[stored] = found.get(stored, Fraction(0)) + share
-        return tuple((stored, int(layers) if layers.denominator == 1 else layers) for stored, layers in found.items())
+        return tuple((stored, int(part) if part.denominator == 1 else part) for stored, part in found.items())
 
     def weight_format(self, weight: Weight) -> Format:
         """The format in which the release stores a tensor; of several, that of its first layer."""

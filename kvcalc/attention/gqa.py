@@ -41,6 +41,7 @@ class GQA(Attention):
     o_groups: Count | None = Field(None, description="Groups of the output projection; not given: a full o_proj")
     o_lora_rank: Width | None = Field(None, description="Width of a group's output latent [elements]")
     output_gate: Literal["per_head", "per_element"] | None = Field(None, description="Gate on the attention output")
+    output_norm: bool = Field(False, description="A norm on the attention output, before the output projection")
     learned_sinks: bool = Field(False, description="One learned sink logit per query head")
 
     @model_validator(mode="after")
@@ -126,7 +127,8 @@ class GQA(Attention):
             if not site.reuses:
                 if self.k_bias:
                     yield vector("k_bias", "attention", key_out, split=kv_heads, uneven="repeat")
-                yield vector("v_bias", "attention", value_out, split=kv_heads, uneven="repeat")
+                if not self.attention_k_eq_v:
+                    yield vector("v_bias", "attention", value_out, split=kv_heads, uneven="repeat")
         if self.o_bias:
             yield vector("o_bias", "attention", d)
         if self.qk_norm:
@@ -136,6 +138,8 @@ class GQA(Attention):
                 yield vector("k_norm", "norms", key_out if self.qk_norm_all_heads else self.head_dim, copies=vectors)
         if self.output_gate is not None:
             yield Weight("gate_proj", "attention", (heads if self.output_gate == "per_head" else value, d), split=heads)
+        if self.output_norm:
+            yield vector("output_norm", "norms", value)
         if self.learned_sinks:
             yield vector("sinks", "attention", heads, split=heads)
 

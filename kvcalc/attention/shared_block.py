@@ -2,19 +2,19 @@
 
 Keeps     per token one key and one value of `num_key_value_heads x head_dim` in each layer: only the weights are shared
 Formula   bytes/token/layer = 2 x num_key_value_heads x head_dim x bytes/element; parameters: the block once, and in every layer
-          adapters of adapter_rank and a matrix of hidden_size x hidden_size
+          adapters of adapter_rank (Zamba2) and a matrix of hidden_size x hidden_size
 Worked    zamba2-2.7b, dense_mlp, parameters: 2 x 3 x 2560 x 10240 + 9 x 128 x (2560 + 2 x 10240) = 183,828,480 parameters
 Omits     softmax, norms and rotary embeddings in the FLOPs
 Assumes   queries, keys and values come from 2 x hidden_size elements: the stream and the token's embedding; a block that is
           stored in an earlier layer is read and multiplied again
-Used by   Zamba2
-Source    Zamba2, arXiv:2411.15242; transformers models/zamba2
+Used by   Zamba (no adapters), Zamba2
+Source    Zamba, arXiv:2405.16712; Zamba2, arXiv:2411.15242; transformers models/zamba, zamba2
 """
 
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kvcalc.kind import Attention, Count, Row, Site, Weight, Width, Work, vector
 from kvcalc.slots import EVERY
@@ -26,10 +26,18 @@ class SharedBlock(Attention):
     num_key_value_heads: Count = Field(description="KV heads")
     head_dim: Width = Field(description="Width of a head (attention_head_dim) [elements]")
     intermediate_size: Width = Field(description="Width of the gated MLP [elements]")
-    adapter_rank: Width = Field(description="Width of a layer's own adapters, on the MLP's gate and up projections [elements]")
+    adapter_rank: Width | None = Field(
+        None, description="Width of a layer's own adapters, on the MLP's gate and up projections; not given: none [elements]"
+    )
     use_shared_attention_adapter: bool = Field(False, description="Adapters on the query, key and value projections too")
     add_bias_linear: bool = Field(False, description="Biases on the MLP's projections")
     stored_earlier: bool = Field(False, description="The block's weights are an earlier layer's; the adapters are its own")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SharedBlock":
+        if self.use_shared_attention_adapter and self.adapter_rank is None:
+            raise ValueError("use_shared_attention_adapter needs adapter_rank")
+        return self
 
     def without(self, site: Site) -> dict[str, dict[str, Any]]:
         shared_heads = self.num_key_value_heads < self.num_attention_heads
@@ -63,11 +71,12 @@ class SharedBlock(Attention):
     def _own(self, d: int) -> Iterator[Weight]:
         """What each layer has for itself."""
         rank, width = self.adapter_rank, self.intermediate_size
-        yield Weight("mlp_adapter_down", "dense_mlp", (rank, d))
-        yield Weight("mlp_adapter_up", "dense_mlp", (2 * width, rank), split=width)
-        if self.use_shared_attention_adapter:
-            yield Weight("qkv_adapter_down", "attention", (rank, 2 * d), copies=3)
-            yield Weight("qkv_adapter_up", "attention", (2 * d, rank), copies=3, split=self.num_key_value_heads, uneven="repeat")
+        if rank is not None:
+            yield Weight("mlp_adapter_down", "dense_mlp", (rank, d))
+            yield Weight("mlp_adapter_up", "dense_mlp", (2 * width, rank), split=width)
+            if self.use_shared_attention_adapter:
+                yield Weight("qkv_adapter_down", "attention", (rank, 2 * d), copies=3)
+                yield Weight("qkv_adapter_up", "attention", (2 * d, rank), copies=3, split=self.num_key_value_heads, uneven="repeat")
         yield Weight("block_out_proj", "attention", (d, d))
 
     def work(self, site: Site) -> Iterator[Work]:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from kvcalc.kind import FeedForward, Site, Weight, Width, vector
+from kvcalc.kind import Count, FeedForward, Site, Weight, Width, vector
 
 
 class MLP(FeedForward):
@@ -23,6 +23,8 @@ class MLP(FeedForward):
     gated: bool = Field(True, description="Three matrices (gate, up, down); otherwise two")
     mlp_bias: bool = Field(False, description="Biases on every matrix")
     global_scale: bool = Field(False, description="One learned scale of the output")
+    inner_norm: bool = Field(False, description="A norm before the last matrix")
+    activation_parameters: Count | None = Field(None, description="Learned numbers of the activation function")
 
     def weights(self, site: Site) -> Iterator[Weight]:
         into, width = 2 if self.gated else 1, self.intermediate_size
@@ -33,3 +35,7 @@ class MLP(FeedForward):
             yield vector("down_bias", "dense_mlp", site.hidden_size)
         if self.global_scale:
             yield vector("global_scale", "dense_mlp", 1)
+        if self.inner_norm:
+            yield vector("inner_norm", "norms", width)
+        if self.activation_parameters is not None:
+            yield vector("activation", "dense_mlp", self.activation_parameters)

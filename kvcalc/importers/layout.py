@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from kvcalc.feedforward.moe import ROUTERS
 from kvcalc.importers.config import Known
+from kvcalc.kind import Record
+from kvcalc.spec import ATTENTION, FEEDFORWARD, RESIDUAL
 
 LONGEST_PERIOD = 64
-TRUE_BY_DEFAULT = ("gated", "head")
-"""Flags of parts that are true where a spec does not say them; the others are false."""
-
-
 class Layer(NamedTuple):
     """One layer, in order.
 
@@ -34,7 +33,7 @@ class Layout:
 
     Args:
         vocab_size: None where the config does not say it: parameters are then unknown.
-        tables: tables beside the token embedding, by the spec's key.
+        tables: what stands beside the token embedding, by the spec's key.
         weights: storage formats by piece or `piece.weight`, where the config says them.
         state: storage formats by row name, where the config says them.
     """
@@ -47,7 +46,7 @@ class Layout:
     feedforward: dict[str, dict[str, Any]]
     layers: list[Layer]
     residual: dict[str, Any] = field(default_factory=lambda: {"kind": "plain"})
-    tables: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tables: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)
     state: dict[str, str] = field(default_factory=dict)
     towers: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -71,9 +70,9 @@ def spec_data(layout: Layout) -> dict[str, Any]:
             **({"head_bias": True} if layout.head_bias else {}),
             **layout.tables,
         },
-        "attention": {name: _said(part) for name, part in layout.attention.items() if name in used},
-        "feedforward": {name: _said(part) for name, part in layout.feedforward.items() if name in blocks},
-        "residual": _said(layout.residual),
+        "attention": {name: _said(part, ATTENTION) for name, part in layout.attention.items() if name in used},
+        "feedforward": {name: _said(part, FEEDFORWARD) for name, part in layout.feedforward.items() if name in blocks},
+        "residual": _said(layout.residual, RESIDUAL),
         "layers": folded(layout.layers),
     }
     storage = {key: found for key in ("weights", "state", "math") if (found := getattr(layout, key))}
@@ -84,12 +83,13 @@ def spec_data(layout: Layout) -> dict[str, Any]:
     return data
 
 
-def _said(part: Mapping[str, Any]) -> dict[str, Any]:
-    """A part without what it does not say: None, and flags that are what they are by default."""
+def _said(part: Mapping[str, Any], kinds: Mapping[str, type[Record]]) -> dict[str, Any]:
+    """A part without what it does not say: None, and flags that are what they are by default in its kind."""
+    known = kinds[part["kind"]].model_fields if part.get("kind") in kinds else {}
     return {
-        key: _said(value) if isinstance(value, Mapping) else value
+        key: _said(value, ROUTERS if key == "router" else kinds) if isinstance(value, Mapping) else value
         for key, value in part.items()
-        if value is not None and not (isinstance(value, bool) and value is (key in TRUE_BY_DEFAULT))
+        if value is not None and not (isinstance(value, bool) and key in known and value is known[key].default)
     }
 
 

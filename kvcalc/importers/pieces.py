@@ -10,7 +10,7 @@ from typing import Any
 from kvcalc.importers.config import MAX_ROWS, Config, Known, number
 from kvcalc.importers.layout import Layer, Layout
 
-HIDDEN = ("hidden_size", "n_embd", "d_model", "model_dim", "embedding_dim")
+HIDDEN = ("hidden_size", "n_embd", "n_embed", "d_model", "model_dim", "embedding_dim")
 DEPTH = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_blocks")
 HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num", "num_attention_groups")
@@ -98,7 +98,7 @@ def latent(c: Config, **more: Any) -> dict[str, Any]:
         "kv_lora_rank": c.count("kv_lora_rank"),
         "qk_nope_head_dim": c.count("qk_nope_head_dim"),
         "qk_rope_head_dim": c.count("qk_rope_head_dim"),
-        "v_head_dim": c.count("v_head_dim"),
+        "v_head_dim": more.pop("v_head_dim", None) or c.count("v_head_dim"),
         **more,
     }
 
@@ -173,28 +173,9 @@ def layer_types(
     return [named[word] for word in said]
 
 
-def full_and_local(
-    c: Config,
-    default: Callable[[int], str] | None,
-    *,
-    absent: int | None = None,
-    window: Known | None = None,
-    **more: Any,
-) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Grouped-query attention of which some layers see a window only: the parts `full` and `local`, and the name of each layer.
-
-    Args:
-        default: the rule of the class where the config has no `layer_types`, layer number to FULL or SLIDING.
-        absent: the class's window where the config has no `sliding_window`.
-        window: the window, where it is not what `sliding_window` says.
-        more: further fields of both parts.
-    """
-    window = window or c.window("sliding_window", absent=absent)
-    names = layer_types(c, depth(c), {FULL: "full", SLIDING: "local"}, default, longer=False)
-    if window is None and "local" in names:
-        raise c.refuse("sliding_window", "is null, but layer_types has layers that slide")
-    part = grouped_query(c, **more)
-    return {"full": part, "local": part | {"window": window}}, names
+def full_or_local(c: Config, default: Callable[[int], str]) -> list[str]:
+    """Which layers slide, in the words of the spec: `full` and `local`; from a list as long as the model, or the class's rule."""
+    return layer_types(c, depth(c), {FULL: "full", SLIDING: "local"}, default, longer=False)
 
 
 def every(period: int, first: str, last: str) -> Callable[[int], str]:
@@ -208,12 +189,18 @@ SIGMOID_ROUTER = {"kind": "linear", "scoring_func": "sigmoid", "correction_bias"
 
 
 def moe_layers(c: Config, count: int, rule: Callable[[int], bool]) -> list[str]:
-    """The block of each layer, `dense` or `moe`: from the list `mlp_layer_types`; where there is none, `moe` where the rule holds."""
+    """The block of each layer, `dense` or `moe`: from the list `mlp_layer_types`; where there is none, `moe` where the rule holds. Fields
+    of a block that no layer has need not be read after it."""
     said = c.words("mlp_layer_types", known=("dense", "sparse"), length=count, longer=True)
     if said is None:
-        return [MOE if rule(place) else DENSE for place in range(count)]
-    c.ignore("first_k_dense_replace", "moe_layer_freq", "num_dense_layers")
-    return [MOE if word == "sparse" else DENSE for word in said]
+        kinds = [MOE if rule(place) else DENSE for place in range(count)]
+    else:
+        c.ignore("first_k_dense_replace", "moe_layer_freq", "num_dense_layers")
+        kinds = [MOE if word == "sparse" else DENSE for word in said]
+    c.ignore("intermediate_size")
+    if MOE not in kinds:
+        c.ignore(*EXPERTS, *CHOSEN, *SHARED, "moe_intermediate_size", "shared_expert_intermediate_size")
+    return kinds
 
 
 def moe_after_dense(c: Config, count: int, *, default: int = 0) -> list[str]:

@@ -9,5 +9,7 @@ TYPES = ("dbrx",)
 
 def read(c: Config) -> Layout:
     heads, ffn = c.section("attn_config"), c.section("ffn_config")
-    attention = grouped_query(c, num_key_value_heads=heads.count("kv_n_heads"))
+    groups = heads.count("kv_n_heads")
+    c.must("num_key_value_heads", groups)
+    attention = grouped_query(c, num_key_value_heads=groups)
     return decoder(c, {"full": attention}, {"moe": experts(ffn, width=("ffn_hidden_size",))})

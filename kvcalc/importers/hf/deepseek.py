@@ -37,7 +37,6 @@ def read(c: Config) -> Layout:
     else:
         attention = {"mla": latent(c)}
     made = blocks(kinds, dense=lambda: mlp(c), moe=lambda: experts(c, shared=shared_width(c), router=router(c), **after(c)))
-    c.ignore("intermediate_size")
     return decoder(c, attention, made, layers=pairs([*attention] * count, kinds))
 
 

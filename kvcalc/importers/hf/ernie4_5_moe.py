@@ -2,7 +2,7 @@
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import blocks, decoder, depth, experts, grouped_query, mlp, moe_layers, pairs, shared_width
+from kvcalc.importers.pieces import SHARED, blocks, decoder, depth, experts, grouped_query, mlp, moe_layers, pairs, shared_width
 
 TYPES = ("ernie4_5_moe",)
 NO_END = -1
@@ -22,7 +22,7 @@ def read(c: Config) -> Layout:
     count = depth(c)
     kinds = sparse(c, count)
     bias = c.flag("use_bias")
-    if bias and "moe" in kinds and c.maybe(*("moe_num_shared_experts",), low=0):
+    if bias and "moe" in kinds and c.maybe(*SHARED, low=0):
         raise c.refuse("use_bias", "biases on shared experts are not understood")
     router = {"kind": "linear", "correction_bias": "parameter"}
     made = blocks(
@@ -31,4 +31,4 @@ def read(c: Config) -> Layout:
         moe=lambda: experts(c, shared=shared_width(c, default=2), router=router),
     )
     attention = grouped_query(c, qkv_bias=bias, o_bias=bias)
-    return decoder(c, {"full": attention}, made, layers=pairs(["full"] * count, kinds), tied=True)
+    return decoder(c, {"full": attention}, made, layers=pairs(["full"] * count, kinds), tied=True, head_bias=bias)

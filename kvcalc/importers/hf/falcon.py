@@ -2,39 +2,40 @@
 older one `multi_query` means one KV head, whatever stands there, and otherwise there are as many as query heads."""
 
 from kvcalc.importers.config import Config, Known, number
-from kvcalc.importers.hf.gpt2 import TIMES, four_times
+from kvcalc.importers.hf.gpt2 import four_times, multi_head
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import HEADS, HIDDEN, decoder, grouped_query, kv_heads
+from kvcalc.importers.pieces import HEADS, decoder, kv_heads
 
-TYPES = ("falcon", "RefinedWeb", "RefinedWebModel")
+FIRST = ("RefinedWeb", "RefinedWebModel")
+TYPES = ("falcon", *FIRST)
 NEWER = "RefinedWeb"
 """The first config of the 40B had no field for the newer layer: its model_type says it."""
 POSITIONS = 2048
 
 
-def groups(c: Config, heads: Known, *, newer: bool) -> Known:
+def groups(c: Config, *, newer: bool) -> Known:
     """KV heads."""
+    c.ignore("num_key_value_heads")
+    heads = c.count(*HEADS)
     if newer:
         c.ignore("multi_query")
-        return kv_heads(c, heads)
+        return kv_heads(c, heads, "num_kv_heads", "n_head_kv")
     c.ignore("num_kv_heads", "n_head_kv")
-    if c.flag("multi_query", default=c.model_type == "falcon", stated=True):
+    if c.flag("multi_query", default=True, stated=True):
         return number(1, "multi_query")
     return number(heads, f"{heads.origin}: multi_query is false")
 
 
 def read(c: Config) -> Layout:
-    first = c.model_type != "falcon"
-    newer = c.flag("new_decoder_architecture", default=c.model_type == NEWER)
-    side_by_side = c.flag("parallel_attn", default=not first, stated=not newer) or (newer and first)
+    newer = c.flag("new_decoder_architecture", default=c.model_type == NEWER, stated=c.model_type not in FIRST)
+    for name in ("multi_query", "parallel_attn"):
+        if c.model_type in FIRST and not newer and not c.has(name):
+            raise c.refuse(name, "is not in the config")
+    side_by_side = c.flag("parallel_attn", default=True, stated=not newer)
+    norms = c.maybe("num_ln_in_parallel_attn", high=2) or (2 if newer else 1)
     c.ignore("alibi", "apply_residual_connection_post_layernorm")
-    norms = c.maybe("num_ln_in_parallel_attn", low=1, high=2) or (2 if newer else 1)
-    bias, heads, width = c.flag("bias"), c.count(*HEADS), c.count(*HIDDEN, "n_embed")
-    if width % heads:
-        raise c.refuse("hidden_size", f"{width:,} is no multiple of {heads:,} heads")
-    c.must("head_dim", None, width // heads)
-    c.must("ffn_hidden_size", None, *([TIMES * width] if first else range(1 << 20)))
-    attention = grouped_query(c, num_attention_heads=heads, num_key_value_heads=groups(c, heads, newer=newer), qkv_bias=bias, o_bias=bias)
+    bias = c.flag("bias")
+    attention = multi_head(c, num_key_value_heads=groups(c, newer=newer), qkv_bias=bias, o_bias=bias)
     return decoder(
         c,
         {"full": attention},

@@ -43,7 +43,6 @@ def read(c: Config) -> Layout:
         dense=lambda: mlp(c),
         moe=lambda: experts(c, shared=shared_width(c), router=SIGMOID_ROUTER),
     )
-    c.ignore("intermediate_size")
     return decoder(c, full_and_local(c, names, window, **more), made, layers=pairs(names, kinds))
 
 

@@ -4,19 +4,29 @@ from typing import Any
 
 from kvcalc.importers.config import Config, Known, number
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import HEADS, decoder, grouped_query, head_dim, hidden_size
+from kvcalc.importers.pieces import HEAD_DIM, HEADS, decoder, grouped_query, hidden_size
 
 TYPES = ("gpt2",)
 TIMES = 4
 
 
+def even_heads(c: Config) -> Known:
+    """Width of a head in a class that has no field for it: where a config has one, it says the same."""
+    heads, hidden = c.count(*HEADS), hidden_size(c)
+    if hidden % heads:
+        raise c.refuse(hidden.origin, f"{hidden:,} is no multiple of {heads:,} heads")
+    for name in HEAD_DIM:
+        c.must(name, None, hidden // heads)
+    return number(hidden // heads, f"{hidden.origin} / {heads.origin}")
+
+
 def multi_head(c: Config, **more: Any) -> dict[str, Any]:
     """Multi-head attention of a class that has no fields for KV heads and head widths: where a config has them, they say the same."""
-    heads = c.count(*HEADS)
-    width = head_dim(c, heads, "head_dim")
-    c.must("head_dim", None, hidden_size(c) // heads)
-    c.must("num_key_value_heads", None, heads)
-    return grouped_query(c, num_attention_heads=heads, num_key_value_heads=heads, head_dim=width, **more)
+    if "num_key_value_heads" not in more:
+        heads = c.count(*HEADS)
+        c.must("num_key_value_heads", None, heads)
+        more["num_key_value_heads"] = number(heads, f"{heads.origin}: all of them")
+    return grouped_query(c, head_dim=even_heads(c), **more)
 
 
 def four_times(c: Config, *names: str, **more: Any) -> dict[str, Any]:
@@ -26,7 +36,7 @@ def four_times(c: Config, *names: str, **more: Any) -> dict[str, Any]:
     return {"kind": "mlp", "intermediate_size": width, "gated": False, **more}
 
 
-def positions(c: Config, *, more: int = 0) -> dict[str, dict[str, Known]]:
+def positions(c: Config, *, more: int = 0) -> dict[str, Any]:
     """The table of learned positions."""
     rows = c.count("n_positions", "max_position_embeddings", high=1 << 30)
     return {"position": {"max_positions": number(rows + more, f"{rows.origin} + {more}") if more else rows}}

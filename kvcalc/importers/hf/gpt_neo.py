@@ -15,7 +15,7 @@ def attention_layers(c: Config, count: int) -> list[str]:
     groups = c.items("attention_types")
     if groups is None and said is None:
         c.caveat("Not in the config, and taken from the class: global and local attention by turns.")
-        groups = [[["global", "local"], count // 2]]
+        groups = [[["global", "local"], 12]]
     spelt: list[str] = []
     for group in groups or []:
         if not (isinstance(group, list) and len(group) == 2 and isinstance(group[0], list)):
@@ -32,6 +32,7 @@ def attention_layers(c: Config, count: int) -> list[str]:
 
 def read(c: Config) -> Layout:
     names = attention_layers(c, depth(c))
+    c.ignore("window_size")
     attention = {"full": multi_head(c, o_bias=True)}
     if "local" in names:
         attention["local"] = multi_head(c, o_bias=True, window=c.count("window_size", default=256))

@@ -17,5 +17,6 @@ def read(c: Config) -> Layout:
     bias = c.flag("attention_bias")
     shared = None if c.model_type == "granitemoe" else c.count("shared_intermediate_size", default=0, low=0)
     moe = experts(c, width=("intermediate_size",), shared=shared)
-    attention = full_and_local(c, names, window, qkv_bias=bias, o_bias=bias)
+    sinks = c.model_type == "granitemoe_swa"
+    attention = full_and_local(c, names, window, qkv_bias=bias, o_bias=bias, learned_sinks=sinks)
     return decoder(c, attention, {"moe": moe}, layers=pairs(names, "moe"))

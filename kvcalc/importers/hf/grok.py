@@ -1,16 +1,24 @@
-"""Grok-1 (as converted for PyTorch) and Grok-2: experts, four norms in a layer; Grok-2 has a dense block beside its experts."""
+"""Grok-1 (as converted for PyTorch) and Grok-2, whose model_type is `git`: experts, four norms in a layer; Grok-2 has a dense block beside
+its experts, and a head of its own."""
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout
 from kvcalc.importers.pieces import decoder, experts, grouped_query
 
-TYPES = ("grok-1", "grok")
+TYPES = ("grok-1", "grok", "git")
+SECOND = "git"
+ARCHITECTURES = ("Grok1ForCausalLM", "Grok1ModelForCausalLM")
 
 
 def read(c: Config) -> Layout:
-    c.ignore("attn_output_multiplier", "max_attn_value", "sliding_window_size", "attn_temperature_len")
+    second = c.model_type == SECOND
+    if second and not any(name in ARCHITECTURES for name in c.items("architectures") or []):
+        raise c.refuse("architectures", "with the model_type 'git' only Grok-2 is understood", f"known: {', '.join(ARCHITECTURES)}")
+    c.must("sliding_window_size", -1, 0)
+    c.must("global_attn_every_n", 1)
+    c.ignore("attn_output_multiplier", "max_attn_value", "attn_temperature_len", "attn_factor", "rope_type")
     beside = c.count("intermediate_size") if c.flag("residual_moe") else None
     width = "moe_intermediate_size" if beside is not None or c.has("moe_intermediate_size") else "intermediate_size"
     c.ignore("intermediate_size")
     moe = experts(c, width=(width,), dense_intermediate_size=beside)
-    return decoder(c, {"full": grouped_query(c, default_head_dim=128)}, {"moe": moe}, norms=4, tied=True)
+    return decoder(c, {"full": grouped_query(c, default_head_dim=128)}, {"moe": moe}, norms=4, tied=not second)

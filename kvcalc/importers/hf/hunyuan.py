@@ -58,11 +58,10 @@ def each(c: Config, *names: str, count: int, low: int = 1) -> list[Known] | None
 
 
 def hunyuan(c: Config) -> Layout:
-    c.ignore("capacity_factor", "moe_drop_tokens", "moe_random_routing_dropped_token", "group_limited_greedy", "moe_layer_num_skipped")
+    c.ignore("capacity_factor", "moe_drop_tokens", "moe_random_routing_dropped_token", "group_limited_greedy")
     c.ignore("kv_lora_rank", "q_lora_rank", "qk_rope_head_dim", "v_head_dim", "qk_nope_head_dim", "num_media_embeds", "use_mla")
     c.must("use_mla", False)
-    c.must("moe_layer_num_skipped", 0)
-    c.must("dense_list", [depth(c), 0])
+    c.must("mlp_bias", False)
     count, v1 = depth(c), c.model_type in V1
     bias = c.flag("attention_bias")
     norm = c.flag("use_qk_norm", default=v1)
@@ -97,10 +96,11 @@ def expert_blocks(c: Config, count: int) -> tuple[dict[str, dict[str, Any]], lis
         if c.model_type not in V1:
             raise c.refuse(SHARED[0], "is not in the config")
         shared = [c.count(SHARED[0], default=1)] * count
+    skipped = c.maybe("moe_layer_num_skipped", low=0) or 0
     made: dict[str, dict[str, Any]] = {}
     kinds = []
     for place in range(count):
-        if max(experts_each) == 1 and c.model_type not in V1:
+        if place < skipped or (max(experts_each) == 1 and c.model_type not in V1):
             block: dict[str, Any] = {"kind": "mlp", "intermediate_size": dense[place]}
         else:
             many = shared[place] if mixed and shared is not None else None

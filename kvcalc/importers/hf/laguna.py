@@ -7,8 +7,7 @@ from kvcalc.importers.layout import Layout
 from kvcalc.importers.pieces import FULL, SLIDING, blocks, decoder, depth, experts, grouped_query, layer_types, mlp, moe_layers, pairs
 
 TYPES = ("laguna",)
-GATES = {True: "per_head", "per-head": "per_head", "per-element": "per_element", False: "per_element"}
-"""What `gating` may say. The class makes a gate in any case."""
+GATES = {"per-head": "per_head", "per-element": "per_element"}
 
 
 def read(c: Config) -> Layout:
@@ -17,8 +16,7 @@ def read(c: Config) -> Layout:
     layer = layer_types(c, count, {FULL: "global", SLIDING: "local"}, lambda place: FULL)
     kinds = moe_layers(c, count, lambda place: place > 0)
     bias = c.flag("attention_bias")
-    c.must("gating", *GATES)
-    gate = GATES[c.fields["gating"]] if c.has("gating") else "per_head"
+    gate = gate_of(c)
     window = c.window("sliding_window", absent=512) if "local" in layer else None
     c.ignore("sliding_window")
     if "local" in layer and window is None:
@@ -47,6 +45,15 @@ def read(c: Config) -> Layout:
         moe=lambda: experts(c, shared=c.count("shared_expert_intermediate_size", low=0), router=router),
     )
     return decoder(c, attention, made, layers=pairs(names, kinds))
+
+
+def gate_of(c: Config) -> str:
+    """`gating`: true, or not there, is a gate per head."""
+    if isinstance(c.fields.get("gating"), str):
+        return GATES[c.text("gating", known=GATES) or "per-head"]
+    if not c.flag("gating", default=True):
+        raise c.refuse("gating", "false is not understood: every layer of this type has a gate")
+    return "per_head"
 
 
 def heads_of(c: Config, count: int) -> list[Known]:

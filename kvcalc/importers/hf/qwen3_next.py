@@ -47,7 +47,6 @@ def read(c: Config) -> Layout:
         kinds = sparse_steps(c, count) if c.model_type in NEXT else ["moe"] * count
         c.ignore("mlp_only_layers", "decoder_sparse_step")
     made = blocks(kinds, dense=lambda: mlp(c), moe=lambda: experts(c, **gated_shared(c)))
-    c.ignore("intermediate_size")
     kept = c.text("mamba_ssm_dtype", known=DTYPES, default="float32") or "float32"
     state = {"recurrent": DTYPES[kept]} if "linear" in names and kept != "float32" else {}
     return decoder(c, attention, made, layers=pairs(names, kinds), state=state)

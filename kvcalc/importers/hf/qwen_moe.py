@@ -56,9 +56,10 @@ def read(c: Config) -> Layout:
     if qwen2:
         more: dict[str, Any] = {"qkv_bias": c.flag("qkv_bias", default=True)}
     else:
+        c.must("use_qk_norm", True)
         more = {"qk_norm": True, "qkv_bias": c.flag("attention_bias"), "o_bias": c.flag("attention_bias")}
     window = c.window("sliding_window", absent=4096) if "local" in names else None
     shared = gated_shared(c) if qwen2 and "moe" in kinds else {}
     made = blocks(kinds, dense=lambda: mlp(c), moe=lambda: experts(c, **shared))
-    c.ignore("intermediate_size", "shared_expert_intermediate_size")
+    c.ignore("shared_expert_intermediate_size")
     return decoder(c, full_and_local(c, names, window, **more), made, layers=pairs(names, kinds))

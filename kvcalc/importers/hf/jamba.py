@@ -1,0 +1,45 @@
+"""Jamba: Mamba in most layers, grouped-query attention in one of each `attn_layer_period`, experts in one of each `expert_layer_period`."""
+
+from typing import Any
+
+from kvcalc.importers.config import Config
+from kvcalc.importers.hf.mamba import step_rank, times
+from kvcalc.importers.layout import Layout
+from kvcalc.importers.pieces import EXPERTS, decoder, depth, experts, grouped_query, mlp, pairs
+
+TYPES = ("jamba",)
+
+
+def one_of(c: Config, what: str, period: int, offset: int) -> list[bool]:
+    """Which layers stand at `offset` in each `period` of layers; the numbers are the class's defaults."""
+    every = c.count(f"{what}_layer_period", default=period)
+    at = c.count(f"{what}_layer_offset", default=offset, low=0, high=every - 1)
+    return [place % every == at for place in range(depth(c))]
+
+
+def read(c: Config) -> Layout:
+    c.must("sliding_window")
+    c.must("attention_bias", False)
+    c.must("mamba_inner_layernorms", True)
+    c.ignore("use_mambapy", "use_associative_scan", "calc_logits_for_entire_prompt", "layer_types", "layers_block_type")
+    mamba: dict[str, Any] = {
+        "kind": "mamba",
+        "intermediate_size": times(c, "mamba_expand"),
+        "state_size": c.count("mamba_d_state"),
+        "conv_kernel": c.count("mamba_d_conv", default=4),
+        "time_step_rank": step_rank(c, "mamba_dt_rank"),
+        "use_bias": c.flag("mamba_proj_bias"),
+        "use_conv_bias": c.flag("mamba_conv_bias", default=True, stated=True),
+        "dt_b_c_norms": True,
+    }
+    sparse = one_of(c, "expert", 2, 1)
+    blocks = {"mlp": mlp(c)}
+    if c.count(*EXPERTS) > 1:
+        blocks["moe"] = experts(c, width=("intermediate_size",))
+    else:
+        sparse = [False] * len(sparse)
+        c.ignore("num_experts_per_tok")
+    layers = pairs(
+        ["full" if here else "mamba" for here in one_of(c, "attn", 8, 4)], ["moe" if here else "mlp" for here in sparse]
+    )
+    return decoder(c, {"mamba": mamba, "full": grouped_query(c)}, blocks, layers=layers)

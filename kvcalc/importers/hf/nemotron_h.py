@@ -1,0 +1,110 @@
+"""Nemotron-H, Nemotron Nano 2 and Nemotron 3: layers of one block each, Mamba-2, attention, a plain MLP or experts, in the order of
+`hybrid_override_pattern` or `layers_block_type`. Draft layers are not counted."""
+
+from typing import Any
+
+from kvcalc.importers.config import MAX_ROWS, Config
+from kvcalc.importers.layout import Layer, Layout
+from kvcalc.importers.pieces import FULL, LINEAR, MAX_LAYERS, VOCAB, decoder, experts, grouped_query, head_dim, mlp
+
+TYPES = ("nemotron_h",)
+MAMBA, ATTENTION, MLP, MOE = Layer("mamba", "none"), Layer("full", "none"), Layer("none", "mlp"), Layer("none", "moe")
+LETTERS = {"M": MAMBA, "*": ATTENTION, "-": MLP, "E": MOE}
+WORDS = {"mamba": MAMBA, LINEAR: MAMBA, "attention": ATTENTION, FULL: ATTENTION, "mlp": MLP, "moe": MOE}
+LISTS = ("layers_block_type", "layer_types")
+PATTERN = "hybrid_override_pattern"
+FORMATS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+VOCABULARY, HEAD_DIM = 131_072, 128
+"""The class's defaults."""
+OF_SOME_LAYERS = (
+    "intermediate_size",
+    "mlp_bias",
+    "moe_intermediate_size",
+    "moe_shared_expert_intermediate_size",
+    "moe_latent_size",
+    "n_routed_experts",
+    "n_shared_experts",
+    "num_experts_per_tok",
+    "mamba_num_heads",
+    "mamba_head_dim",
+    "ssm_state_size",
+    "mamba_ssm_cache_dtype",
+    "n_groups",
+    "conv_kernel",
+    "use_conv_bias",
+    "use_bias",
+)
+"""Fields that stand in every config, also in those without such layers."""
+
+
+def order(c: Config) -> list[Layer]:
+    """The layers, each with its one block. What says it twice must say the same."""
+    letters = c.text(PATTERN)
+    words = c.words(*LISTS, known=WORDS)
+    if letters is None and words is None:
+        raise c.refuse(LISTS[0], f"is not in the config (or {PATTERN})")
+    if letters is not None and not (set(letters) <= set(LETTERS) and 0 < len(letters) <= MAX_LAYERS):
+        raise c.refuse(PATTERN, "must be a few letters, one for each layer", f"known: {' '.join(LETTERS)}")
+    layers = [LETTERS[letter] for letter in letters or ""] or [WORDS[word] for word in words or []]
+    if words is not None and layers != [WORDS[word] for word in words]:
+        raise c.refuse(PATTERN, "says other layers than the list of blocks")
+    said = c.maybe("num_hidden_layers", high=MAX_LAYERS)
+    if said is not None and said != len(layers):
+        raise c.refuse("num_hidden_layers", f"says {said:,}, but {len(layers):,} blocks are listed")
+    return layers
+
+
+def state_space(c: Config) -> dict[str, Any]:
+    """Mamba-2 as Nemotron-H's config says it."""
+    c.must("mamba_proj_bias", False)
+    bias = c.flag("use_bias")
+    return {
+        "kind": "mamba2",
+        "num_heads": c.count("mamba_num_heads"),
+        "head_dim": c.count("mamba_head_dim"),
+        "state_size": c.count("ssm_state_size"),
+        "n_groups": c.count("n_groups", "mamba_n_groups"),
+        "conv_kernel": c.count("conv_kernel", "mamba_d_conv", default=4),
+        "use_bias": bias,
+        "out_bias": bias,
+        "use_conv_bias": c.flag("use_conv_bias", "mamba_conv_bias", default=True, stated=True),
+    }
+
+
+def routed(c: Config) -> dict[str, Any]:
+    """Plain experts, those that all tokens use, and, in the larger models, projections to a narrower width before and after."""
+    c.must("n_shared_experts", 1)
+    c.must("mlp_bias", False)
+    return experts(
+        c,
+        shared=c.count("moe_shared_expert_intermediate_size"),
+        router={"kind": "linear", "scoring_func": "sigmoid", "correction_bias": "buffer"},
+        gated=False,
+        latent_size=c.maybe("moe_latent_size"),
+    )
+
+
+def read(c: Config) -> Layout:
+    c.must("sliding_window")
+    c.must("attention_bias", False)
+    c.ignore("expand", "chunk_size", "mamba_chunk_size", "mamba_hidden_act", "mlp_hidden_act", "moe_shared_expert_overlap")
+    c.ignore("mtp_layers_block_type", "mtp_hybrid_override_pattern", "num_nextn_predict_layers")
+    c.ignore(*OF_SOME_LAYERS)
+    layers = order(c)
+    used = {name for layer in layers for name in layer[:2]}
+    attention: dict[str, Any] = {"none": {"kind": "none"}}
+    feedforward: dict[str, Any] = {"none": {"kind": "none"}}
+    state = {}
+    if "mamba" in used:
+        attention["mamba"] = state_space(c)
+        state["recurrent"] = FORMATS[c.text("mamba_ssm_cache_dtype", known=FORMATS, default="float32") or ""]
+    if "full" in used:
+        width = head_dim(c, 1, "head_dim", "attention_head_dim", default=HEAD_DIM)
+        attention["full"] = grouped_query(c, head_dim=width)
+    if "mlp" in used:
+        feedforward["mlp"] = mlp(c, gated=False, mlp_bias=c.flag("mlp_bias"))
+    if "moe" in used:
+        feedforward["moe"] = routed(c)
+    layout = decoder(c, attention, feedforward, layers=layers, state=state, depth="the list of blocks")
+    layout.vocab_size = c.count(*VOCAB, default=VOCABULARY, high=MAX_ROWS)
+    return layout

@@ -1,0 +1,381 @@
+"""config.json to spec: against the reference implementation, against hand-written specs, and with damaged and unknown configs.
+
+configs/ holds published config.json files (ORGANISATION--NAME.json, from huggingface.co/ORGANISATION/NAME). truth/imports.json is what
+transformers 5.23.0 says of them, built on the meta device: parameters (total, active, by component) and the cache's tensors at several
+contexts, as "ELEMENTSxSLOTS": layers for each row. Elements of recurrent rows are counted as kept; a convolution keeps K - 1 columns.
+"""
+
+import copy
+import json
+import random
+import re
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvcalc.catalog import check_file, load_model, model_ids
+from kvcalc.errors import KvcalcError
+from kvcalc.importers.model import Imported, import_config, readers
+from kvcalc.importers.sources import import_source
+from kvcalc.ledger import ledger, state_bytes, state_terms, what_is_known
+from kvcalc.scenario import Scenario
+
+CONFIGS = Path(__file__).parent / "configs"
+NAMES = sorted(file.stem for file in CONFIGS.glob("*.json"))
+TRUTH: dict[str, Any] = json.loads((Path(__file__).parent / "truth" / "imports.json").read_text())
+NOT_PART_OF_AN_ID = re.compile(r"^meta-(?=llama)|^nvidia-(?=nemotron)|-(?:it|hf|text|instruct|base|chat|fp8|bf16|pt|dpo|8k)(?=-|$)")
+ROWS = {"key_loop2": "key_loop", "value_loop2": "value_loop"}
+"""Rows that the truth calls otherwise: it numbers the passes of a loop."""
+STATE_ALONE = {"ibm-granite--granite-4.0-h-micro", "openbmb--MiniCPM4-8B", "sarvamai--sarvam-30b", "tencent--Hy3-preview"}
+"""Configs that do not say what the parameters need; their state is complete."""
+
+
+@cache
+def fields(name: str) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads((CONFIGS / f"{name}.json").read_text())
+    return data
+
+
+@cache
+def imported(name: str) -> Imported:
+    return import_source(str(CONFIGS / f"{name}.json"))
+
+
+def read(config: dict[str, Any]) -> Imported:
+    return import_config("config.json", config, id="some-model")
+
+
+# -- against the reference implementation -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_config_imports(name: str) -> None:
+    assert imported(name).model.num_hidden_layers > 0
+
+
+@pytest.mark.parametrize("name", TRUTH)
+def test_parameters(name: str) -> None:
+    """Total and active; of whisper the decoder alone, whose encoder is a tower."""
+    truth, model = TRUTH[name], imported(name).model
+    if name in STATE_ALONE:
+        assert model.unknown and truth["total"] is None
+        with pytest.raises(KvcalcError, match=model.unknown[0]):
+            ledger(model, Scenario())
+        return
+    if truth["total"] is None:  # the file lacks what decides; a person found it elsewhere, or it is refused
+        assert model.unknown
+        return
+    sums = ledger(model, Scenario(context=1)).totals
+    towers = sum(tower.parameters for tower in model.towers.values())
+    assert sums.parameters + towers == truth["total"]
+    assert sums.active_parameters == truth.get("decoder_only_active", truth["active"])
+
+
+@pytest.mark.parametrize("name", TRUTH)
+def test_state(name: str) -> None:
+    """Every row: elements, slots and layers, at every context."""
+    model = imported(name).model
+    for context, truth in TRUTH[name]["state"].items():
+        found: dict[str, Counter[int]] = {}
+        for entry in what_is_known(model, Scenario(context=int(context), kv_format="bf16")).state:
+            found.setdefault(entry.name, Counter())[entry.elements * entry.slots] += entry.layers
+        assert _sums(found) == {
+            ROWS.get(row, row): sum(_elements(size) * layers for size, layers in sizes.items()) for row, sizes in truth["rows"].items()
+        }, context
+
+
+def _elements(size: str) -> int:
+    elements, slots = size.split("x")
+    return int(elements) * int(slots)
+
+
+def _sums(rows: dict[str, Counter[int]]) -> dict[str, int]:
+    return {name: sum(size * layers for size, layers in sizes.items()) for name, sizes in rows.items()}
+
+
+@pytest.mark.parametrize("name", TRUTH)
+def test_bytes(name: str) -> None:
+    """In 16 bits, recurrent rows in fp32, what transformers keeps as a convolution's input in 16 bits."""
+    model = imported(name).model
+    terms = state_terms(model, "bf16")
+    for context, truth in TRUTH[name]["state"].items():
+        assert state_bytes(terms, int(context)) in {value for key, value in truth.items() if key.startswith("bf16_bytes")}
+
+
+# -- against specs that a person wrote ----------------------------------------------------------------------------------------------
+
+
+def _id(name: str) -> str:
+    return NOT_PART_OF_AN_ID.sub("", name.rpartition("--")[2].lower()).replace("_", ".")
+
+
+WRITTEN = {name: _id(name) for name in NAMES if _id(name) in model_ids()}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_as_the_written_spec(name: str) -> None:
+    """The same ledger: parameters, bytes as released, traffic, FLOPs, in decode and prefill."""
+    model, written = imported(name).model, load_model(WRITTEN[name])
+    assert model.max_context == written.max_context
+    for scenario in (
+        Scenario(context=5000),
+        Scenario("prefill", 5000, 3),
+        Scenario(context=1, kv_format="bf16", weight_format="bf16"),
+    ):
+        if written.unknown:
+            assert what_is_known(model, scenario).totals == what_is_known(written, scenario).totals
+        else:
+            assert ledger(model, scenario).totals == ledger(written, scenario).totals
+
+
+def test_most_models_have_both() -> None:
+    assert len(WRITTEN) > 60
+
+
+# -- what is written ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_text_loads_to_the_same_spec(name: str, tmp_path: Path) -> None:
+    file = tmp_path / f"{imported(name).model.id}.yaml"
+    file.write_text(imported(name).text)
+    assert check_file(str(file)) == imported(name).model
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_number_of_a_part_has_its_field_beside_it(name: str) -> None:
+    part = None
+    for line in imported(name).text.splitlines():
+        top = re.match(r"([a-z_]+):", line)
+        part = top[1] if top else part
+        if part in ("attention", "feedforward", "hidden_size", "max_context") and re.search(r": \d+( |$)", line):
+            assert re.search(r"# \S", line), line
+
+
+# -- old names, decoys, lists -------------------------------------------------------------------------------------------------------
+
+SPELT = [
+    ("tiiuae--falcon-40b", "RefinedWeb", {"num_hidden_layers": "n_layer", "num_attention_heads": "n_head", "num_kv_heads": "n_head_kv"}),
+    ("tiiuae--falcon-7b", "RefinedWebModel", {"num_hidden_layers": "n_layer", "num_attention_heads": "n_head"}),
+]
+
+
+@pytest.mark.parametrize(("name", "model_type", "names"), SPELT)
+def test_an_old_spelling_is_the_same_model(name: str, model_type: str, names: dict[str, str]) -> None:
+    old = {names.get(key, key): value for key, value in fields(name).items()} | {"model_type": model_type}
+    assert _sizes(read(old)) == _sizes(imported(name))
+
+
+def _sizes(found: Imported) -> tuple[Any, ...]:
+    return tuple(what_is_known(found.model, Scenario(context=t)).totals for t in (1, 5000))
+
+
+DECOYS = [
+    ("tiiuae--falcon-7b", 8_192),
+    ("tiiuae--falcon-40b", 122_880),
+    ("openbmb--MiniCPM3-4B", 35_712),
+    ("moonshotai--Kimi-Linear-48B-A3B-Instruct", 8_064),
+    ("meituan-longcat--LongCat-Flash-Chat", 64_512),
+    ("zai-org--GLM-5.2-FP8", 95_232),
+    ("tencent--Tencent-Hunyuan-Large", 81_920),
+    ("google--gemma-3n-E4B-it", 8_192),
+    ("google--gemma-3-1b-pt", 4_096),
+    ("google--gemma-2-27b", 188_416),
+    ("XiaomiMiMo--MiMo-V2-Flash", 23_040),
+    ("nvidia--Llama-3_3-Nemotron-Super-49B-v1", 200_704),
+    ("Deci--DeciLM-7B-instruct", 34_304),
+]
+
+
+@pytest.mark.parametrize(("name", "growth"), DECOYS)
+def test_a_decoy_decoys_nobody(name: str, growth: int) -> None:
+    """Bytes of one further token in 16 bits, far beyond every window."""
+    terms = state_terms(imported(name).model, "bf16")
+    assert state_bytes(terms, 1_000_001) - state_bytes(terms, 1_000_000) == growth
+
+
+def test_a_window_that_is_not_said_is_the_class_default() -> None:
+    config = copy.deepcopy(fields("mistralai--Mistral-7B-v0.1"))
+    del config["sliding_window"]
+    assert _sizes(read(config)) == _sizes(imported("mistralai--Mistral-7B-v0.1"))
+    assert any("sliding_window 4,096" in caveat for caveat in read(config).model.caveats)
+    config["sliding_window"] = None
+    assert "window" not in str(read(config).model.attention["full"].model_dump(exclude_none=True))
+
+
+# -- what is refused ----------------------------------------------------------------------------------------------------------------
+
+LLAMA: dict[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+}
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"model_type": "lama"}, "model_type: 'lama' is not known"),
+    ({"model_type": None}, "model_type: is not in the config"),
+    ({"model_type": 7}, "model_type: must be text"),
+    ({"hidden_size": None}, "hidden_size: is not in the config"),
+    ({"hidden_size": "4096"}, "hidden_size: must be a whole number, not '4096'"),
+    ({"hidden_size": True}, "hidden_size: must be a whole number"),
+    ({"hidden_size": 4096.0}, "hidden_size: must be a whole number"),
+    ({"hidden_size": -4096}, "hidden_size: -4096 is not between"),
+    ({"hidden_size": 4097}, "hidden_size: 4,097 is no multiple of 32 heads"),
+    ({"hidden_size": 10**400}, "hidden_size: .* is not between"),
+    ({"num_key_value_heads": 5}, "32 is not a multiple of num_key_value_heads 5"),
+    ({"num_hidden_layers": 10**6}, "num_hidden_layers: .* is not between"),
+    ({"n_layer": 40}, "num_hidden_layers 32|n_layer: says 40, but num_hidden_layers says 32"),
+    ({"attention_bias": "no"}, "attention_bias: must be true or false"),
+    ({"num_key_value_head": 4}, "num_key_value_head: is not known"),
+    ({"kv_lora_rank": 512}, "kv_lora_rank: 512 is not understood"),
+    ({"num_kv_shared_layers": 8}, "num_kv_shared_layers: 8 is not understood"),
+    ({"sliding_window_pattern": 6}, "sliding_window_pattern: 6 is not understood"),
+    ({"torch_dtype": "int7"}, "dtype: 'int7' is not known"),
+    ({"quantization_config": {"quant_method": "magic"}}, "quantization_config.quant_method: 'magic' is not known"),
+    ({"quantization_config": [4]}, "quantization_config: must be a mapping"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED, ids=[str(change)[:40] for change, _ in REFUSED])
+def test_a_refusal_names_the_field(change: dict[str, Any], message: str) -> None:
+    config = {key: value for key, value in (LLAMA | change).items() if value is not None}
+    with pytest.raises(KvcalcError, match=message) as error:
+        read(config)
+    assert "\n" not in error.value.message and len(error.value.message) < 400
+
+
+def test_a_field_that_sizes_nothing_can_be_ignored() -> None:
+    config = LLAMA | {"my_cache_layers": 3}
+    with pytest.raises(KvcalcError, match="my_cache_layers"):
+        read(config)
+    ignored = import_config("config.json", config, id="some-model", ignore=["my_cache_layers"])
+    assert _sizes(ignored) == _sizes(read(LLAMA))
+
+
+def test_an_unread_word_is_said() -> None:
+    assert any("flavour" in caveat for caveat in read(LLAMA | {"flavour": "vanilla"}).model.caveats)
+
+
+def test_without_a_vocabulary_the_state_is_complete() -> None:
+    model = read({key: value for key, value in LLAMA.items() if key != "vocab_size"}).model
+    assert model.unknown == ("vocab_size",)
+    assert what_is_known(model, Scenario(context=1000)).totals.state_bytes == ledger(read(LLAMA).model, Scenario(context=1000)).totals.state_bytes
+
+
+def test_no_model_type_but_an_architecture() -> None:
+    config = {key: value for key, value in LLAMA.items() if key != "model_type"} | {"architectures": ["LlamaForCausalLM"]}
+    assert _sizes(read(config)) == _sizes(read(LLAMA))
+
+
+def test_a_wrapper_holds_the_text_model() -> None:
+    text = {key: value for key, value in LLAMA.items() if key != "torch_dtype"}
+    wrapped = {"model_type": "llava", "text_config": text, "torch_dtype": "bfloat16", "vision_config": {"hidden_size": 1024}}
+    assert _sizes(read(wrapped)) == _sizes(read(LLAMA))
+
+
+# -- quantised ----------------------------------------------------------------------------------------------------------------------
+
+QUANTISED: list[tuple[dict[str, Any], str, str, int]] = [
+    ({"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False}, "attention", "int4-g128-zp", 4),
+    ({"quant_method": "awq", "bits": 4, "group_size": 64, "zero_point": True}, "dense_mlp", "int4-g64-zp", 4),
+    ({"quant_method": "fp8", "weight_block_size": [128, 128]}, "attention", "fp8-128x128", 8),
+    ({"quant_method": "fp8", "modules_to_not_convert": ["lm_head", "self_attn"]}, "dense_mlp", "fp8", 8),
+    ({"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, "dense_mlp", "nf4", 4),
+    ({"quant_method": "bitsandbytes", "load_in_8bit": True, "llm_int8_skip_modules": ["lm_head"]}, "attention", "int8-channel-fp32", 8),
+    ({"group_size": 64, "bits": 4}, "lm_head", "int4-g64-affine", 4),
+    (
+        {
+            "quant_method": "compressed-tensors",
+            "config_groups": {"group_0": {"targets": ["Linear"], "weights": {"num_bits": 4, "type": "float", "group_size": 16}}},
+            "ignore": ["lm_head", "re:.*self_attn.*"],
+        },
+        "dense_mlp",
+        "nvfp4",
+        4,
+    ),
+    ({"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["lm_head"]}, "attention", "nvfp4", 4),
+]
+
+
+@pytest.mark.parametrize(("said", "piece", "stored", "bits"), QUANTISED, ids=[stored for _, _, stored, _ in QUANTISED])
+def test_a_quantised_config_stores_its_pieces_so(said: dict[str, Any], piece: str, stored: str, bits: int) -> None:
+    plain, model = ledger(read(LLAMA).model, Scenario()), read(LLAMA | {"quantization_config": said}).model
+    book = ledger(model, Scenario())
+    assert book.totals.parameters == plain.totals.parameters and book.totals.state_bytes == plain.totals.state_bytes
+    matrices = [entry for entry in book.by("piece")[piece] if entry.parameters and entry.format == stored]
+    assert matrices
+    for entry in matrices:
+        assert bits * entry.parameters <= 8 * entry.weight_bytes < (bits + 1.2) * entry.parameters
+
+
+def test_what_is_left_out_keeps_its_format() -> None:
+    said = QUANTISED[3][0]
+    assert read(LLAMA | {"quantization_config": said}).model.storage.weights.get("attention", "bf16") == "bf16"
+
+
+# -- damage -------------------------------------------------------------------------------------------------------------------------
+
+WRONG: list[Any] = [None, True, False, 0, -1, 1, 2**70, 1.5, "", "x" * 999, [], [1], [[]], {}, {"a": 1}, float("inf")]
+
+
+def _damaged(config: dict[str, Any], chance: random.Random) -> tuple[str, dict[str, Any]]:
+    """One field gone, renamed or with another value; in a nested config as often inside."""
+    config = copy.deepcopy(config)
+    inside = config.get("text_config")
+    place = inside if isinstance(inside, dict) and chance.random() < 0.7 else config
+    name = chance.choice(list(place))
+    how = chance.randrange(3)
+    if how == 0:
+        del place[name]
+    elif how == 1:
+        place[name + "s"] = place.pop(name)
+    else:
+        place[name] = chance.choice(WRONG)
+    return name, config
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_damaged_config_is_refused_in_one_line_or_makes_a_sound_model(name: str) -> None:
+    chance = random.Random(name)
+    for _ in range(25):
+        _, config = _damaged(fields(name), chance)
+        try:
+            model = read(config).model
+        except KvcalcError as error:
+            assert "\n" not in error.message and len(error.message) < 1200
+            continue
+        what_is_known(model, Scenario(context=1000))
+
+
+SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("field", SIZES)
+def test_a_missing_size_is_never_made_up(name: str, field: str) -> None:
+    config = copy.deepcopy(fields(name))
+    place = config["text_config"] if field in config.get("text_config", {}) else config
+    if place.pop(field, None) is None:
+        pytest.skip("this family says it otherwise")
+    try:
+        found = read(config)
+    except KvcalcError as error:
+        assert field in error.message or "head_dim" in error.message
+        return
+    assert found.model.unknown or _sizes(found) == _sizes(imported(name))
+
+
+# -- adding a family ----------------------------------------------------------------------------------------------------------------
+
+
+def test_every_reader_has_types_of_its_own() -> None:
+    assert len(readers()) > 100
