@@ -4,7 +4,7 @@ from fractions import Fraction
 from itertools import product
 
 import pytest
-from conftest import MODELS
+from conftest import MODELS, VARIED
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -124,7 +124,7 @@ def test_growth_counts_what_is_included() -> None:
     assert drafted.totals.state_bytes - alone.totals.state_bytes == 3 * 584 * 100
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", VARIED)
 def test_growth_is_the_average_of_the_last_4096_tokens(name: str) -> None:
     model = load_model(name)
     for context in (1, 100, 4096, 5000, 131072):

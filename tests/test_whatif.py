@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import MODELS, VARIED
 
-from kvcalc.catalog import load_device, load_model, model_ids
+from kvcalc.catalog import load_device, load_model
 from kvcalc.change import changed
 from kvcalc.errors import ScenarioError, SpecError
 from kvcalc.ledger import ledger
@@ -44,7 +45,7 @@ def state(name: str, *undone: str, scenario: Scenario = AT_128K) -> int:
     return ledger(model, scenario).totals.state_bytes
 
 
-@pytest.mark.parametrize("name", model_ids())
+@pytest.mark.parametrize("name", VARIED)
 def test_every_trick_of_every_model_can_be_undone_and_is_then_gone(name: str) -> None:
     model = load_model(name)
     scenario = Scenario(context=min(50_000, model.max_context), kv_format="bf16")
@@ -60,7 +61,7 @@ def test_every_trick_of_every_model_can_be_undone_and_is_then_gone(name: str) ->
             assert ledger(plain, scenario).totals.state_bytes >= before
 
 
-@pytest.mark.parametrize("name", model_ids())
+@pytest.mark.parametrize("name", VARIED)
 def test_the_rungs_multiply_to_the_whole_exactly_and_each_changes_something(name: str) -> None:
     model = load_model(name)
     scenario = Scenario(context=min(131072, model.max_context))
@@ -158,14 +159,14 @@ def reachable(model: ModelSpec) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("name", model_ids())
+@pytest.mark.parametrize("name", VARIED)
 def test_the_rungs_stand_in_the_order_of_the_explanation(name: str) -> None:
     order = ["plain attention", *MEANINGS, "state format", "weight format"]
     places = [order.index(rung.name) for rung in ladder(load_model(name), Scenario(context=4096))]
     assert places == sorted(set(places))
 
 
-@pytest.mark.parametrize("name", model_ids())
+@pytest.mark.parametrize("name", VARIED)
 def test_a_trick_leaves_the_rest_of_the_model_as_it_is(name: str) -> None:
     """Feed-forward, router, residual, embeddings, head: equal to the byte and FLOP. Query heads too, but where they are the trick."""
     model, scenario = load_model(name), Scenario(context=1000)
@@ -275,7 +276,7 @@ def test_a_trick_that_is_not_there() -> None:
     with pytest.raises(ScenarioError, match="unknown trick") as caught:
         without(load_model("laguna-xs.2"), "windows")
     assert caught.value.hint == "did you mean 'window'?"
-    assert all(set(tricks(load_model(name))) <= set(MEANINGS) for name in model_ids())
+    assert all(set(tricks(load_model(name))) <= set(MEANINGS) for name in MODELS)
 
 
 @pytest.mark.parametrize(
@@ -401,7 +402,7 @@ def test_layers_whose_rows_differ_once_a_trick_is_gone_share_no_more() -> None:
 
 @pytest.mark.parametrize("context", [1, 5000, 1 << 20])
 def test_every_model_and_trick_prints_at_every_context(context: int) -> None:
-    for name in model_ids():
+    for name in VARIED:
         model, scenario = load_model(name), Scenario(context=context)
         before = ledger(model, scenario)
         for trick in tricks(model):

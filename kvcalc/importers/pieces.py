@@ -48,7 +48,7 @@ def head_dim(c: Config, heads: int, *names: str, default: int | None = None) -> 
     said = c.maybe(*(names or HEAD_DIM))
     if said is not None:
         return said
-    if default is not None:
+    if default is not None and (names or HEAD_DIM)[0] not in c.fields:
         return c.count((names or HEAD_DIM)[0], default=default)
     width = hidden_size(c)
     if width % heads:
@@ -65,6 +65,13 @@ def kv_heads(c: Config, heads: Known, *names: str) -> Known:
 def or_default(c: Config, name: str, default: int) -> Known | None:
     """A field of which the class has a number, stated, where it is not there at all; None where it is null."""
     return c.maybe(name) if name in c.fields else c.count(name, default=default)
+
+
+def said_or_null(c: Config, name: str) -> Known | None:
+    """A field that may be null, but must be there."""
+    if name not in c.fields:
+        raise c.refuse(name, "is not in the config")
+    return c.maybe(name)
 
 
 def omitted(c: Config, **defaults: int) -> None:
@@ -94,7 +101,7 @@ def latent(c: Config, **more: Any) -> dict[str, Any]:
     return {
         "kind": "mla",
         "num_attention_heads": c.count(*HEADS),
-        "q_lora_rank": c.maybe("q_lora_rank"),
+        "q_lora_rank": more.pop("q_lora_rank") if "q_lora_rank" in more else said_or_null(c, "q_lora_rank"),
         "kv_lora_rank": c.count("kv_lora_rank"),
         "qk_nope_head_dim": c.count("qk_nope_head_dim"),
         "qk_rope_head_dim": c.count("qk_rope_head_dim"),
@@ -139,11 +146,14 @@ def experts(
     }
 
 
-def shared_width(c: Config, of: Sequence[str] = ("moe_intermediate_size",), *, default: int = 0) -> Known | None:
-    """Width of all shared experts together, where the config says how many: number x the width of one."""
+def shared_width(c: Config, of: Sequence[str] = ("moe_intermediate_size",), *, default: int | None = 0) -> Known | None:
+    """Width of all shared experts together: their number x the width of one. `default`: their number in the class, stated, where the
+    config has no field for it (null is none); None: it must be there."""
     many = c.maybe(*SHARED, low=0)
-    if many is None and default:
-        many = c.count(SHARED[0], default=default)
+    if many is None and not any(name in c.fields for name in SHARED):
+        if default is None:
+            raise c.refuse(SHARED[0], "is not in the config")
+        many = c.count(SHARED[0], default=default) if default else None
     if not many:
         return None
     each = c.count(*of)
@@ -203,13 +213,16 @@ def moe_layers(c: Config, count: int, rule: Callable[[int], bool]) -> list[str]:
     return kinds
 
 
-def moe_after_dense(c: Config, count: int, *, default: int = 0) -> list[str]:
+def moe_after_dense(c: Config, count: int, *, default: int | None = None) -> list[str]:
     """The same where the rule is DeepSeek's: after the first `first_k_dense_replace` layers, every `moe_layer_freq`-th by number (or
-    those that are 1 in a list of that name)."""
+    those that are 1 in a list of that name). `default`: dense layers in the class, stated; None: the config must say it."""
     if isinstance(c.fields.get("moe_layer_freq"), list):
         listed = c.numbers("moe_layer_freq", length=count, high=1, longer=True) or []
         return moe_layers(c, count, lambda place: listed[place] == 1)
-    step, first = c.maybe("moe_layer_freq") or 1, dense_first(c, count, default=default)
+    if c.has("mlp_layer_types"):
+        return moe_layers(c, count, lambda place: True)
+    step = c.maybe("moe_layer_freq") or 1
+    first = c.count("first_k_dense_replace", default=default, low=0, high=MAX_LAYERS)
     return moe_layers(c, count, lambda place: place >= first and place % step == 0)
 
 

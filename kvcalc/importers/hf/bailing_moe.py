@@ -4,6 +4,7 @@ Sarvam's larger one has multi-head latent attention."""
 from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout
 from kvcalc.importers.pieces import (
+    KV_HEADS,
     SHARED,
     blocks,
     decoder,
@@ -34,9 +35,9 @@ def read(c: Config) -> Layout:
     latents = c.model_type == "sarvam_mla"
     if latents:
         c.ignore("use_qk_norm", "use_qkv_bias")
-        attention = latent(c)
+        attention = latent(c, q_lora_rank=c.maybe("q_lora_rank"))
     else:
-        attention = grouped_query(c, qkv_bias=bias or c.flag("use_qkv_bias"), o_bias=bias, qk_norm=c.flag("use_qk_norm"))
+        attention = grouped_query(c, num_key_value_heads=c.count(*KV_HEADS), qkv_bias=bias or c.flag("use_qkv_bias"), o_bias=bias, qk_norm=c.flag("use_qk_norm"))
     score = c.text("score_function", "scoring_func", known=("softmax", "sigmoid"), default="sigmoid" if latents else "softmax")
     router = {"kind": "linear", "scoring_func": score}
     if c.flag("moe_router_enable_expert_bias", default=latents):

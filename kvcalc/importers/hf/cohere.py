@@ -26,7 +26,8 @@ def read(c: Config) -> Layout:
     normed = not second and c.flag("use_qk_norm")
     attention = {"full": grouped_query(c, qkv_bias=bias, o_bias=bias, qk_norm=normed, qk_norm_all_heads=normed)}
     names = sliding_layers(c) if second else ["full"] * depth(c)
-    window = c.window("sliding_window", absent=4096) if "local" in names else None
-    if window is not None:
-        attention["local"] = attention["full"] | {"window": window}
+    window = c.window("sliding_window", absent=4096) if second else None
+    if "local" in names and window is None:
+        raise c.refuse("sliding_window", "is null, but some layers slide")
+    attention["local"] = attention["full"] | {"window": window}
     return decoder(c, attention, {"mlp": mlp(c)}, layers=pairs(names, "mlp"), tied=True, norms=1)

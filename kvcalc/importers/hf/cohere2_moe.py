@@ -4,10 +4,10 @@ from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout
 from kvcalc.importers.pieces import (
     FULL,
+    MAX_LAYERS,
     SLIDING,
     blocks,
     decoder,
-    dense_first,
     depth,
     experts,
     full_and_local,
@@ -25,17 +25,16 @@ WIDTH = ("intermediate_size",)
 def read(c: Config) -> Layout:
     c.ignore("expert_selection_fn", "shared_expert_combination_strategy", "use_parallel_block", "use_gated_activation")
     count = depth(c)
-    first = dense_first(c, count)
+    first = c.count("first_k_dense_replace", default=0 if c.has("mlp_layer_types") else None, low=0, high=MAX_LAYERS)
     names = slides(c, count, first)
     kinds = moe_layers(c, count, lambda place: place >= first)
     bias = c.flag("attention_bias")
-    window = c.window("sliding_window", absent=4096) if "local" in names else None
-    attention = full_and_local(c, names, window, qkv_bias=bias, o_bias=bias, default_head_dim=128)
-    c.ignore("sliding_window", "prefix_dense_intermediate_size", "prefix_dense_sliding_window_pattern", "sliding_window_pattern")
+    attention = full_and_local(c, names, c.window("sliding_window"), qkv_bias=bias, o_bias=bias, head_dim=c.count("head_dim"))
+    c.ignore("prefix_dense_intermediate_size", "prefix_dense_sliding_window_pattern", "sliding_window_pattern")
     made = blocks(
         kinds,
         dense=lambda: mlp(c, "prefix_dense_intermediate_size"),
-        moe=lambda: experts(c, width=WIDTH, shared=shared_width(c, WIDTH)),
+        moe=lambda: experts(c, width=WIDTH, shared=shared_width(c, WIDTH, default=None)),
     )
     return decoder(c, attention, made, layers=pairs(names, kinds), norms=1, tied=True)
 
@@ -44,8 +43,8 @@ def slides(c: Config, count: int, first: int) -> list[str]:
     """The list; or by a period, which begins anew after the dense layers, that have one of their own."""
     before = after = 1
     if not c.has("layer_types"):
-        before = c.count("prefix_dense_sliding_window_pattern", default=1)
-        after = c.count("sliding_window_pattern", default=4)
+        before = c.count("prefix_dense_sliding_window_pattern", default=1) if first else 1
+        after = c.count("sliding_window_pattern")
 
     def rule(place: int) -> str:
         step, number = (before, place + 1) if place < first else (after, place - first + 1)

@@ -1,4 +1,4 @@
-"""DeepSeek-MoE, V2, V3 and what took their layer over (Kimi-K2, GLM-4.7-Flash, Mistral Small 4, A.X K1): multi-head latent attention,
+"""DeepSeek-MoE, V2, V3 and what took their layer over (Kimi-K2, GLM-4.7-Flash, A.X K1): multi-head latent attention,
 dense layers first, then experts."""
 
 from typing import Any
@@ -19,24 +19,25 @@ from kvcalc.importers.pieces import (
     shared_width,
 )
 
-TYPES = ("deepseek", "deepseek_v2", "deepseek_v3", "kimi_k2", "kimi_k25", "glm4_moe_lite", "mistral4", "axk1")
+TYPES = ("deepseek", "deepseek_v2", "deepseek_v3", "kimi_k2", "kimi_k25", "glm4_moe_lite", "axk1")
 HEADS_OF_THEIR_OWN = ("deepseek",)
-SOFTMAX = ("deepseek", "deepseek_v2", "mistral4")
-DENSE_FIRST = {"deepseek_v3": 3, "glm4_moe_lite": 1, "axk1": 1}
-"""Dense layers where the config does not say how many."""
+SOFTMAX = ("deepseek", "deepseek_v2")
+DENSE_FIRST = {"deepseek": 0, "deepseek_v2": 0, "deepseek_v3": 3, "glm4_moe_lite": 1, "axk1": 1}
+SHARED = {"deepseek": 0, "deepseek_v2": 2, "deepseek_v3": 1, "glm4_moe_lite": 1, "axk1": 1}
+"""Dense layers and shared experts of the classes. Other types must say them."""
 
 
 def read(c: Config) -> Layout:
-    c.must("attention_bias", False)
     c.must("mlp_bias", False)
+    bias = c.flag("attention_bias")
     c.ignore("num_nextn_predict_layers", "num_mtp_layers")
     count = depth(c)
-    kinds = moe_after_dense(c, count, default=DENSE_FIRST.get(c.model_type, 0))
+    kinds = moe_after_dense(c, count, default=DENSE_FIRST.get(c.model_type))
     if c.model_type in HEADS_OF_THEIR_OWN:
-        attention = {"full": grouped_query(c)}
+        attention = {"full": grouped_query(c, qkv_bias=bias, o_bias=bias)}
     else:
-        attention = {"mla": latent(c)}
-    made = blocks(kinds, dense=lambda: mlp(c), moe=lambda: experts(c, shared=shared_width(c), router=router(c), **after(c)))
+        attention = {"mla": latent(c, attention_bias=bias)}
+    made = blocks(kinds, dense=lambda: mlp(c), moe=lambda: experts(c, shared=shared_width(c, default=SHARED.get(c.model_type)), router=router(c), **after(c)))
     return decoder(c, attention, made, layers=pairs([*attention] * count, kinds))
 
 

@@ -2,7 +2,7 @@
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import SHARED, blocks, decoder, depth, experts, grouped_query, mlp, moe_layers, pairs, shared_width
+from kvcalc.importers.pieces import KV_HEADS, SHARED, blocks, decoder, depth, experts, grouped_query, mlp, moe_layers, pairs, shared_width
 
 TYPES = ("ernie4_5_moe",)
 NO_END = -1
@@ -30,5 +30,5 @@ def read(c: Config) -> Layout:
         dense=lambda: mlp(c, mlp_bias=bias),
         moe=lambda: experts(c, shared=shared_width(c, default=2), router=router),
     )
-    attention = grouped_query(c, qkv_bias=bias, o_bias=bias)
+    attention = grouped_query(c, num_key_value_heads=c.count(*KV_HEADS), qkv_bias=bias, o_bias=bias)
     return decoder(c, {"full": attention}, made, layers=pairs(["full"] * count, kinds), tied=True, head_bias=bias)

@@ -1,6 +1,7 @@
-"""EXAONE 4: norms after the blocks, and on queries and keys. The large one has a window in three of four layers ("LLLG"), the small none."""
+"""EXAONE 4: norms after the blocks, and on queries and keys. The large one has a window in three of four layers ("LLLG"), the small one
+none."""
 
-from kvcalc.importers.config import Config
+from kvcalc.importers.config import Config, shown
 from kvcalc.importers.layout import Layout
 from kvcalc.importers.pieces import FULL, SLIDING, decoder, depth, every, full_and_local, full_or_local, mlp, omitted, pairs
 
@@ -31,5 +32,5 @@ def slides(c: Config) -> list[str]:
         return full_or_local(c, every(c.count("sliding_window_pattern", default=PERIOD), SLIDING, FULL))
     word, last = c.text("sliding_window_pattern") or "", depth(c) - 1
     if not word or set(word) - set(LETTERS):
-        raise c.refuse("sliding_window_pattern", f"{ascii(word[:20])} is not a word of L and G")
+        raise c.refuse("sliding_window_pattern", f"{shown(word)} is not a word of L and G")
     return full_or_local(c, lambda place: FULL if place == last else LETTERS[word[place % len(word)]])

@@ -7,6 +7,7 @@ from kvcalc.importers.config import Config, Known
 from kvcalc.importers.layout import Layout
 from kvcalc.importers.pieces import (
     FULL,
+    KV_HEADS,
     SIGMOID_ROUTER,
     SLIDING,
     blocks,
@@ -23,14 +24,13 @@ from kvcalc.importers.pieces import (
 
 TYPES = ("glm4_moe", "glm4v_moe", "glm4v_moe_text", "solar_open", "dots1")
 FIRST_DENSE = {"solar_open": 0, "dots1": 0}
-NORMS = {"dots1": True, "glm4_moe": False}
-"""Norms on q and k: always, or as `use_qk_norm` says; the others have none."""
+"""Dense layers of the class, where it is the released model's."""
 
 
 def read(c: Config) -> Layout:
     c.ignore("num_nextn_predict_layers", "num_mtp_layers")
     count = depth(c)
-    kinds = moe_after_dense(c, count, default=FIRST_DENSE.get(c.model_type, 1))
+    kinds = moe_after_dense(c, count, default=FIRST_DENSE.get(c.model_type))
     bias = c.flag("attention_bias", default=c.model_type.startswith("glm4v"))
     norm = c.model_type == "dots1" or (c.model_type == "glm4_moe" and c.flag("use_qk_norm"))
     more: dict[str, Any] = {"qkv_bias": bias, "o_bias": bias and c.model_type == "dots1", "qk_norm": norm}
@@ -41,9 +41,9 @@ def read(c: Config) -> Layout:
     made = blocks(
         kinds,
         dense=lambda: mlp(c),
-        moe=lambda: experts(c, shared=shared_width(c), router=SIGMOID_ROUTER),
+        moe=lambda: experts(c, shared=shared_width(c, default=None), router=SIGMOID_ROUTER),
     )
-    return decoder(c, full_and_local(c, names, window, **more), made, layers=pairs(names, kinds))
+    return decoder(c, full_and_local(c, names, window, num_key_value_heads=c.count(*KV_HEADS), **more), made, layers=pairs(names, kinds))
 
 
 def windowed(c: Config, count: int) -> tuple[list[str], Known | None]:

@@ -3,7 +3,7 @@ every matrix, Hunyuan has norms on queries and keys."""
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import biases, decoder, grouped_query, mlp, or_default
+from kvcalc.importers.pieces import biases, decoder, grouped_query, hidden_size, mlp, or_default
 
 TYPES = ("helium", "ernie4_5", "hunyuan_v1_dense")
 
@@ -15,6 +15,8 @@ def read(c: Config) -> Layout:
 def helium(c: Config) -> Layout:
     groups, width = c.count("num_key_value_heads", default=20), c.count("head_dim", default=128)
     attention = grouped_query(c, num_key_value_heads=groups, head_dim=width, qkv_bias=c.flag("attention_bias"))
+    if width * attention["num_attention_heads"] != hidden_size(c):
+        raise c.refuse("head_dim", f"{width:,} x num_attention_heads is not hidden_size, which its output projection needs")
     return decoder(c, {"full": attention}, {"mlp": mlp(c, mlp_bias=c.flag("mlp_bias"))})
 
 

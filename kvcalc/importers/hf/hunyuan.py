@@ -9,6 +9,7 @@ from kvcalc.importers.config import MAX_WIDTH, Config, Known, number
 from kvcalc.importers.layout import Layer, Layout
 from kvcalc.importers.pieces import (
     EXPERTS,
+    KV_HEADS,
     SIGMOID_ROUTER,
     blocks,
     decoder,
@@ -38,7 +39,7 @@ def hy3(c: Config) -> Layout:
     if first is None and not c.has("mlp_layer_types"):
         c.caveat("The config does not say which layers have experts; as in its class, all but the first.")
     bias = c.flag("attention_bias")
-    attention = grouped_query(c, qkv_bias=bias, o_bias=bias, qk_norm=True, default_head_dim=128)
+    attention = grouped_query(c, num_key_value_heads=c.count(*KV_HEADS), qkv_bias=bias, o_bias=bias, qk_norm=True, default_head_dim=128)
     c.must("mlp_bias", False)
     made = blocks(
         kinds,
@@ -64,6 +65,8 @@ def hunyuan(c: Config) -> Layout:
     c.must("mlp_bias", False)
     count, v1 = depth(c), c.model_type in V1
     bias = c.flag("attention_bias")
+    if v1:
+        c.must("use_qk_norm", True)
     norm = c.flag("use_qk_norm", default=v1)
     reuses = reused(c, count)
     attention = grouped_query(c, qkv_bias=bias, o_bias=bias, qk_norm=norm, k_norm_where_reused=norm and any(reuses))

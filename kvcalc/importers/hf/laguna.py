@@ -4,7 +4,7 @@ from typing import Any
 
 from kvcalc.importers.config import Config, Known
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import FULL, SLIDING, blocks, decoder, depth, experts, grouped_query, layer_types, mlp, moe_layers, pairs
+from kvcalc.importers.pieces import FULL, KV_HEADS, SLIDING, blocks, decoder, depth, experts, grouped_query, layer_types, mlp, moe_layers, pairs
 
 TYPES = ("laguna",)
 GATES = {"per-head": "per_head", "per-element": "per_element"}
@@ -15,6 +15,9 @@ def read(c: Config) -> Layout:
     count = depth(c)
     layer = layer_types(c, count, {FULL: "global", SLIDING: "local"}, lambda place: FULL)
     kinds = moe_layers(c, count, lambda place: place > 0)
+    for name, meant in (("layer_types", "none slides"), ("mlp_layer_types", "only the first is dense")):
+        if not c.has(name):
+            c.caveat(f"{name} is not in the config; as in its class, {meant}.")
     bias = c.flag("attention_bias")
     gate = gate_of(c)
     window = c.window("sliding_window", absent=512) if "local" in layer else None
@@ -26,6 +29,7 @@ def read(c: Config) -> Layout:
     for kind, heads in zip(layer, heads_of(c, count), strict=True):
         part = grouped_query(
             c,
+            num_key_value_heads=c.count(*KV_HEADS),
             default_head_dim=128,
             num_attention_heads=heads,
             window=window if kind == "local" else None,

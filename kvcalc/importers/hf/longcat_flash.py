@@ -17,7 +17,7 @@ def read(c: Config) -> Layout:
     pairs_of_layers = c.count("num_layers", high=MAX_LAYERS)
     count = 2 * pairs_of_layers
     c.must("num_hidden_layers", count, int(pairs_of_layers))
-    dense, zero = c.count("ffn_hidden_size", "intermediate_size"), c.count("zero_expert_num", default=0, low=0)
+    dense, zero = c.count("ffn_hidden_size", "intermediate_size"), c.count("zero_expert_num", low=0)
     moe = experts(
         c,
         width=("expert_ffn_hidden_size", "moe_intermediate_size"),

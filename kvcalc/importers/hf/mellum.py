@@ -5,6 +5,7 @@ from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout
 from kvcalc.importers.pieces import (
     FULL,
+    SIGMOID_ROUTER,
     SLIDING,
     biases,
     blocks,
@@ -34,7 +35,7 @@ def read(c: Config) -> Layout:
         **({} if kolibri else biases(c)),
     )
     if kolibri:
-        moe = experts(c, shared=c.count("shared_expert_intermediate_size", default=512, low=0))
+        moe = experts(c, shared=c.count("shared_expert_intermediate_size", default=512, low=0), router=SIGMOID_ROUTER)
         return decoder(c, attention, {"moe": moe}, layers=pairs(names, "moe"), norms=4)
     c.ignore("num_nextn_predict_layers", "num_mtp_layers", "mtp_layer_types", "mtp_mlp_layer_types")
     kinds = moe_layers(c, len(names), lambda _: True)

@@ -6,6 +6,7 @@ from kvcalc.importers.config import Config, number
 from kvcalc.importers.layout import Layout
 from kvcalc.importers.pieces import (
     FULL,
+    KV_HEADS,
     SIGMOID_ROUTER,
     SLIDING,
     blocks,
@@ -45,14 +46,14 @@ def sliding(c: Config, **more: Any) -> dict[str, Any]:
     heads = c.maybe("swa_num_attention_heads") or c.count("num_attention_heads")
     groups = c.maybe("swa_num_key_value_heads")
     if groups is None:
-        groups = number(2 * c.count("num_key_value_heads"), "2 x num_key_value_heads")
+        groups = number(2 * c.count(*KV_HEADS), "2 x num_key_value_heads")
         c.caveat("swa_num_key_value_heads is not in the config; as in its class, layers that slide have twice the KV heads of the others.")
     return grouped_query(
         c,
         num_attention_heads=heads,
         num_key_value_heads=groups,
         head_dim=c.maybe("swa_head_dim") or c.count("head_dim"),
-        v_head_dim=c.maybe("swa_v_head_dim") or c.maybe("v_head_dim"),
+        v_head_dim=c.maybe("swa_v_head_dim") or c.count("v_head_dim"),
         window=window,
         learned_sinks=c.flag("add_swa_attention_sink_bias", default=True),
         **more,
@@ -69,7 +70,12 @@ def read(c: Config) -> Layout:
     attention = blocks(
         names,
         full=lambda: grouped_query(
-            c, v_head_dim=c.maybe("v_head_dim"), qkv_bias=bias, learned_sinks=c.flag("add_full_attention_sink_bias")
+            c,
+            num_key_value_heads=c.count(*KV_HEADS), 
+            head_dim=c.count("head_dim"),
+            v_head_dim=c.count("v_head_dim"),
+            qkv_bias=bias,
+ learned_sinks=c.flag("add_full_attention_sink_bias")
         ),
         local=lambda: sliding(c, qkv_bias=bias),
     )

@@ -2,7 +2,7 @@
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import decoder, experts, grouped_query
+from kvcalc.importers.pieces import KV_HEADS, decoder, experts, grouped_query
 
 TYPES = ("mixtral", "phimoe")
 
@@ -10,7 +10,7 @@ TYPES = ("mixtral", "phimoe")
 def read(c: Config) -> Layout:
     phi = c.model_type == "phimoe"
     window, bias = c.window("sliding_window"), phi and c.flag("attention_bias")
-    attention = grouped_query(c, window=window, qkv_bias=bias, o_bias=bias)
+    attention = grouped_query(c, num_key_value_heads=c.count(*KV_HEADS), window=window, qkv_bias=bias, o_bias=bias)
     return decoder(
         c,
         {"full" if window is None else "local": attention},

@@ -87,6 +87,7 @@ def routed(c: Config) -> dict[str, Any]:
 def read(c: Config) -> Layout:
     c.must("sliding_window")
     c.must("attention_bias", False)
+    c.must("tie_word_embeddings", False)
     c.ignore("expand", "chunk_size", "mamba_chunk_size", "mamba_hidden_act", "mlp_hidden_act", "moe_shared_expert_overlap")
     c.ignore("mtp_layers_block_type", "mtp_hybrid_override_pattern", "num_nextn_predict_layers")
     c.ignore(*OF_SOME_LAYERS)

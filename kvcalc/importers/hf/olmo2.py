@@ -3,7 +3,19 @@ layers; FlexOlmo has experts."""
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import FULL, SLIDING, biases, decoder, depth, every, experts, full_and_local, full_or_local, mlp, pairs
+from kvcalc.importers.pieces import (
+    FULL,
+    SLIDING,
+    biases,
+    decoder,
+    depth,
+    every,
+    experts,
+    full_and_local,
+    full_or_local,
+    mlp,
+    pairs,
+)
 
 TYPES = ("olmo2", "olmo3", "flex_olmo")
 

@@ -1,10 +1,10 @@
-"""OLMoE and FlexOlmo: norms over all heads of q and k, experts of `intermediate_size`."""
+"""OLMoE: norms over all heads of q and k, experts of `intermediate_size`."""
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout
 from kvcalc.importers.pieces import decoder, experts, grouped_query
 
-TYPES = ("olmoe", "flex_olmo")
+TYPES = ("olmoe",)
 
 
 def read(c: Config) -> Layout:

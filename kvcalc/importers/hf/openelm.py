@@ -45,4 +45,4 @@ def read(c: Config) -> Layout:
         attention.setdefault(names[-1][0], part)
         blocks.setdefault(names[-1][1], {"kind": "mlp", "intermediate_size": inner})
     layers = pairs(*zip(*names, strict=True))
-    return decoder(c, attention, blocks, layers=layers, tied=True, context=c.count("max_context_length", "rope_max_length", high=1 << 40))
+    return decoder(c, attention, blocks, layers=layers, tied=True, context=c.count("max_context_length", high=1 << 40))

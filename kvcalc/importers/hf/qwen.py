@@ -1,4 +1,4 @@
-"""Qwen, the first generation: multi-head attention with biases on q, k and v; each of the MLP's matrices has half of `intermediate_size`."""
+"""Qwen, the first generation: multi-head attention with biases on q, k and v; the MLP is half as wide as `intermediate_size`."""
 
 from kvcalc.importers.config import Config, number
 from kvcalc.importers.hf.gpt2 import multi_head

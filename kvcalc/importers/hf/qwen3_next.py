@@ -6,7 +6,7 @@ from typing import Any
 from kvcalc.importers.config import Config
 from kvcalc.importers.hf.qwen_moe import gated_shared, sparse_steps
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import FULL, LINEAR, blocks, decoder, depth, every, experts, grouped_query, layer_types, mlp, pairs
+from kvcalc.importers.pieces import FULL, KV_HEADS, LINEAR, blocks, decoder, depth, every, experts, grouped_query, layer_types, mlp, pairs
 
 TYPES = ("qwen3_next", "qwen3_5_text", "qwen3_5", "qwen3_5_moe_text", "qwen3_5_moe")
 DENSE = ("qwen3_5_text", "qwen3_5")
@@ -38,7 +38,9 @@ def read(c: Config) -> Layout:
     attention = blocks(
         names,
         linear=lambda: delta_net(c),
-        full=lambda: grouped_query(c, default_head_dim=256, qk_norm=True, output_gate=gate),
+        full=lambda: grouped_query(
+            c, num_key_value_heads=c.count(*KV_HEADS), default_head_dim=256, qk_norm=True, output_gate=gate
+        ),
     )
     if c.model_type in DENSE:
         c.ignore("mlp_only_layers")

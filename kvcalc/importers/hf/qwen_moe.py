@@ -10,6 +10,7 @@ from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout
 from kvcalc.importers.pieces import (
     FULL,
+    KV_HEADS,
     SLIDING,
     blocks,
     decoder,
@@ -62,4 +63,4 @@ def read(c: Config) -> Layout:
     shared = gated_shared(c) if qwen2 and "moe" in kinds else {}
     made = blocks(kinds, dense=lambda: mlp(c), moe=lambda: experts(c, **shared))
     c.ignore("shared_expert_intermediate_size")
-    return decoder(c, full_and_local(c, names, window, **more), made, layers=pairs(names, kinds))
+    return decoder(c, full_and_local(c, names, window, num_key_value_heads=c.count(*KV_HEADS), **more), made, layers=pairs(names, kinds))

@@ -82,7 +82,7 @@ def fla_six(c: Config) -> dict[str, Any]:
 def fla_residual(c: Config) -> dict[str, Any]:
     """What flash-linear-attention's configs say of norms; and that no layer has softmax attention."""
     c.must("attn", None)
-    c.ignore("attn_mode", "fuse_norm", "use_l2warp")
+    c.ignore("attn_mode", "fuse_norm", "use_l2warp", "gate_fn")
     return residual(bias=c.flag("norm_bias", default=True), embedding_norm=c.flag("norm_first", default=True))
 
 

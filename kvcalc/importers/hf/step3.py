@@ -44,8 +44,9 @@ def read(c: Config) -> Layout:
     c.ignore(
         *("use_moe", "moe_layer_offset", "moe_every_n_layer", "moe_router_activation", "norm_expert_weight", "swiglu_limits"),
         *("swiglu_limits_shared", "att_impl_type", "yarn_only_types", "num_nextn_predict_layers", "mtp_layer_types"),
-        *("mtp_mlp_layer_types", "num_mtp_layers", "use_mfa", "need_fp32_gate", "use_qk_norm", "share_expert_dims", "zero_centered"),
+        *("mtp_mlp_layer_types", "num_mtp_layers", "use_mfa", "need_fp32_gate", "share_expert_dims", "zero_centered"),
     )
+    c.must("use_qk_norm", True)
     kinds = listed_moe(c, count, 1 if step3 else 3)
     if step3:
         names = ["full"] * count
@@ -74,7 +75,8 @@ def gated(c: Config, **more: Any) -> dict[str, Any]:
     bias = c.flag("attention_bias")
     c.must("use_head_wise_attn_gate", True)
     c.must("gating", True, "per-head")
-    return grouped_query(c, qkv_bias=bias, o_bias=bias, qk_norm=True, output_gate="per_head", **more)
+    said = {"num_key_value_heads": c.count("num_attention_groups", "num_key_value_heads"), "head_dim": c.count("head_dim")}
+    return grouped_query(c, **(said | more), qkv_bias=bias, o_bias=bias, qk_norm=True, output_gate="per_head")
 
 
 def sliding(c: Config) -> dict[str, Any]:
@@ -87,8 +89,6 @@ def sliding(c: Config) -> dict[str, Any]:
         heads = c.maybe("num_sliding_attention_heads") or c.count("num_attention_heads")
         return gated(c, num_attention_heads=heads, window=window)
     other.must("attention_type", SLIDING)
-    groups = other.maybe("num_attention_groups", "num_key_value_heads") or c.maybe("num_attention_groups", "num_key_value_heads")
-    width = other.maybe("head_dim") or c.maybe("head_dim")
-    return gated(
-        c, num_attention_heads=other.count("num_attention_heads"), num_key_value_heads=groups, head_dim=width, window=window
-    )
+    said = {"num_key_value_heads": other.maybe("num_attention_groups", "num_key_value_heads"), "head_dim": other.maybe("head_dim")}
+    own = {name: value for name, value in said.items() if value is not None}
+    return gated(c, num_attention_heads=other.count("num_attention_heads"), window=window, **own)
