@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from kvcalc.assumptions import Assumptions
 from kvcalc.errors import AmbiguousName, SpecError, UnknownName, did_you_mean, worded
 from kvcalc.hardware import Device
-from kvcalc.importers.sources import import_source, is_source
+from kvcalc.importers import is_source
 from kvcalc.kind import Record
 from kvcalc.spec import ModelSpec
 
@@ -117,6 +117,8 @@ def _load_model(path: str) -> ModelSpec:
 
 @cache
 def _import_model(source: str) -> ModelSpec:
+    from kvcalc.importers.sources import import_source  # a config's readers, only where one is read
+
     return import_source(source).model
 
 

@@ -7,8 +7,13 @@ contexts, as "ELEMENTSxSLOTS": layers for each row. Elements of recurrent rows a
 
 import copy
 import json
+import os
 import random
 import re
+import shutil
+import subprocess
+import sys
+import types
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -23,6 +28,7 @@ from kvcalc.importers.sources import import_source
 from kvcalc.ledger import ledger, state_bytes, state_terms, what_is_known
 from kvcalc.scenario import Scenario
 
+ROOT = Path(__file__).parent.parent
 CONFIGS = Path(__file__).parent / "configs"
 NAMES = sorted(file.stem for file in CONFIGS.glob("*.json"))
 TRUTH: dict[str, Any] = json.loads((Path(__file__).parent / "truth" / "imports.json").read_text())
@@ -380,3 +386,79 @@ def test_a_missing_size_is_never_made_up(name: str, field: str) -> None:
 
 def test_every_reader_has_types_of_its_own() -> None:
     assert len(readers()) > 100
+
+
+def test_a_family_is_one_file(tmp_path: Path) -> None:
+    """The diff of docs/import.md, applied to a copy of the package."""
+    text = (ROOT / "docs" / "import.md").read_text()
+    diff = re.search(r"```diff\n(.*?)```", text, re.S)
+    assert diff
+    head, *lines = diff[1].splitlines()[1:]
+    path, count = head.removeprefix("+++ b/"), len([line for line in lines if line.startswith("+")])
+    assert lines[0] == f"@@ -0,0 +1,{count} @@"
+    for folder in ("kvcalc", "specs", "hardware", "assumptions"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / path).write_text("\n".join(line.removeprefix("+") for line in lines[1:]) + "\n")
+    config = {
+        "model_type": "harbour",
+        "hidden_size": 64,
+        "num_decks": 8,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "tide_window": 16,
+        "hold_size": 128,
+        "vocab_size": 100,
+        "max_position_embeddings": 4096,
+        "dtype": "bfloat16",
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    done = subprocess.run(
+        [sys.executable, "-m", "kvcalc", "estimate", "config.json", "-c", "100", "--format", "json"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["totals"]["state_bytes"] == 2 * (2 * 16) * 2 * (2 * 100 + 6 * 16)
+    assert found["parameters"]["total"] == 100 * 64 + 64 + 8 * (2 * 64 * 64 + 2 * 64 * 32 + 2 * 16 + 3 * 64 * 128 + 2 * 64)
+
+
+# -- from the hub -------------------------------------------------------------------------------------------------------------------
+
+
+def _hub(monkeypatch: pytest.MonkeyPatch, download: Any) -> None:
+    module = types.ModuleType("huggingface_hub")
+    module.hf_hub_download = download  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "huggingface_hub", module)
+
+
+def test_a_model_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def download(repository: str, name: str, revision: str | None) -> str:
+        asked.append((repository, name, revision))
+        if name != "config.json":
+            raise OSError("404")
+        return str(CONFIGS / "Qwen--Qwen3-8B.json")
+
+    _hub(monkeypatch, download)
+    found = import_source("hf:Qwen/Qwen3-8B@abc")
+    assert asked[0] == ("Qwen/Qwen3-8B", "config.json", "abc")
+    assert found.model.sources["config"] == "https://huggingface.co/Qwen/Qwen3-8B/blob/abc/config.json"
+    assert _sizes(found) == _sizes(imported("Qwen--Qwen3-8B"))
+
+
+def test_offline_the_hub_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(*asked: object, **more: object) -> str:
+        raise OSError("cannot reach the hub\nand a long tail")
+
+    _hub(monkeypatch, download)
+    with pytest.raises(KvcalcError, match="hf:Qwen/Qwen3-8B: cannot be fetched: cannot reach the hub$"):
+        import_source("hf:Qwen/Qwen3-8B")
+    with pytest.raises(KvcalcError, match="not the name of a model"):
+        import_source("hf:../../etc/passwd")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(KvcalcError, match="huggingface_hub is not installed"):
+        import_source("hf:Qwen/Qwen3-8B")

@@ -76,7 +76,9 @@ class SharedBlock(Attention):
             yield Weight("mlp_adapter_up", "dense_mlp", (2 * width, rank), split=width)
             if self.use_shared_attention_adapter:
                 yield Weight("qkv_adapter_down", "attention", (rank, 2 * d), copies=3)
-                yield Weight("qkv_adapter_up", "attention", (2 * d, rank), copies=3, split=self.num_key_value_heads, uneven="repeat")
+                yield Weight(
+                    "qkv_adapter_up", "attention", (2 * d, rank), copies=3, split=self.num_key_value_heads, uneven="repeat"
+                )
         yield Weight("block_out_proj", "attention", (d, d))
 
     def work(self, site: Site) -> Iterator[Work]:

@@ -37,7 +37,8 @@ class MoE(FeedForward):
     output_norm: bool = Field(False, description="A norm on the sum of all experts' outputs")
     dense_intermediate_size: Width | None = Field(None, description="Width of a dense gated block beside the experts [elements]")
     latent_size: Width | None = Field(
-        None, description="Width that the experts work in, between a projection down and one up; not given: hidden_size [elements]"
+        None,
+        description="Width that the experts work in, between a projection down and one up; not given: hidden_size [elements]",
     )
 
     @model_validator(mode="after")

@@ -95,6 +95,8 @@ class Config:
     def __init__(self, file: str, fields: dict[str, Any], section: str = "", journal: Journal | None = None) -> None:
         self.file, self.fields, self.section_name = file, fields, section
         self.journal = journal or Journal()
+        self.outer: Config | None = None
+        """The config that this one is the text model's section of."""
         self.model_type = str(fields.get("model_type") or "")
 
     # -- one field ---------------------------------------------------------------------------------------------------------------------

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from kvcalc.errors import SpecError
+from kvcalc.importers import HUB
 
-PREFIX = "hf:"
 CONFIG, BESIDE = "config.json", ("hf_quant_config.json",)
 _NAME = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w./-]+))?")
 
@@ -16,7 +16,7 @@ def fetch(source: str) -> Path:
     Raises:
         SpecError: no such name, huggingface_hub is not installed, or the hub cannot be reached. One line.
     """
-    match = _NAME.fullmatch(source.removeprefix(PREFIX))
+    match = _NAME.fullmatch(source.removeprefix(HUB))
     if match is None:
         raise SpecError(f"{source[:80]!r} is not the name of a model", "write hf:org/name, e.g. hf:Qwen/Qwen3-8B")
     try:

@@ -5,13 +5,17 @@ the spec's. So tensors and weights of one layer make pairs where their sizes are
 must be the same.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import gcd, prod
 from typing import Any, NamedTuple
 
-from kvcalc.importers.config import shown
+from kvcalc.errors import SpecError
+from kvcalc.importers.config import Known, shown
+from kvcalc.importers.model import Imported, validated
+from kvcalc.ledger import ledger, total
+from kvcalc.scenario import Scenario
 from kvcalc.spec import ModelSpec
 
 Place = int | None
@@ -34,11 +38,18 @@ class Tensor(NamedTuple):
 
 
 class Named(NamedTuple):
-    """A tensor with its layer, and the weights of a spec that it may hold, as `piece.weight`, the likeliest first."""
+    """A tensor of a file and what its name says.
+
+    Args:
+        place: the layer that it stands in.
+        keys: the weights of a spec that it may hold, as `piece.weight`, the likeliest first.
+        aside: what it is, where it is nothing that a spec counts: a table that an engine could calculate, a layer that drafts.
+    """
 
     tensor: Tensor
     place: Place
-    keys: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+    aside: str | None = None
 
 
 @dataclass
@@ -47,14 +58,12 @@ class Match:
 
     Args:
         stored: by weight and layer: elements in each format.
-        pieces: bytes of the file by piece.
         unknown: tensors for which the spec has no weight.
         missing: weights for which the file has no tensor, with their layer.
         unequal: groups of tensors and weights whose sizes differ, in words.
     """
 
     stored: dict[str, dict[Place, dict[str, Fraction]]] = field(default_factory=dict)
-    pieces: dict[str, int] = field(default_factory=dict)
     unknown: list[Tensor] = field(default_factory=list)
     missing: list[tuple[str, Place]] = field(default_factory=list)
     unequal: list[str] = field(default_factory=list)
@@ -68,8 +77,67 @@ class Match:
         if self.missing:
             found.append(f"the file lacks {_listed([_at(key, place) for key, place in self.missing])}")
         if self.unknown:
-            found.append(f"the spec has no weight for {_listed([tensor.name for tensor in self.unknown])}")
+            size = sum(tensor.bytes for tensor in self.unknown)
+            found.append(f"the spec has no weight for {_listed([tensor.name for tensor in self.unknown])} ({size:,} bytes)")
         return found
+
+
+# -- the whole ----------------------------------------------------------------------------------------------------------------------
+
+
+def held_against(imported: Imported, name: str, tensors: Sequence[Named], *, strict: bool) -> Imported:
+    """A spec with the formats in which a file stores its weights, after the two were compared.
+
+    Args:
+        name: the file.
+        strict: refuse a file that lacks weights of the spec or has them in other sizes; else all that differs becomes a caveat.
+
+    Raises:
+        SpecError: what differs, where that is refused.
+    """
+    match = matched(imported.model, [tensor for tensor in tensors if tensor.aside is None])
+    if strict and (match.unequal or match.missing):
+        raise SpecError(f"{name}: metadata and tensors differ: {match.differences[0]}")
+    caveats = [f"The file and the config differ: {'; '.join(match.differences)}."] if match.differences else []
+    for what in dict.fromkeys(tensor.aside for tensor in tensors if tensor.aside is not None):
+        aside = [tensor.tensor for tensor in tensors if tensor.aside == what]
+        size = sum(tensor.bytes for tensor in aside)
+        caveats.append(f"Not counted are {what}: {size:,} bytes of the file, {_listed([tensor.name for tensor in aside])}.")
+    stored = imported.data.get("storage", {}) | {"weights": storage(imported.model, match)}
+    data = _before_sizes(imported.data, caveats=[*imported.data.get("caveats", []), *caveats]) | {"storage": stored}
+    result = Imported(validated(name, data), data, imported.notes)
+    return Imported(result.model, data, (*imported.notes, *_agreement(result.model, name, tensors, match)))
+
+
+def _agreement(model: ModelSpec, name: str, tensors: Sequence[Named], match: Match) -> list[str]:
+    """What the comparison found, in words."""
+    counted = [tensor.tensor for tensor in tensors if tensor.aside is None and tensor.tensor not in match.unknown]
+    sums = total(ledger(model, Scenario(context=1)).entries)
+    size = sum(tensor.bytes for tensor in counted)
+    said = f"{len(counted):,} tensors of {name}: {sum(tensor.elements for tensor in counted):,} elements in {size:,} bytes"
+    if sums.weight_bytes != size:
+        return [f"{said}; the spec has {sums.weight_bytes:,} bytes"]
+    return [said if match.differences else f"{said}, as the spec says"]
+
+
+def _before_sizes(data: Mapping[str, Any], *, caveats: list[str]) -> dict[str, Any]:
+    """The fields of a spec with caveats, in their place: after the sources."""
+    if not caveats:
+        return dict(data)
+    head = {key: value for key, value in data.items() if key in ("id", "name", "family", "released", "sources")}
+    return head | {"caveats": caveats} | {key: value for key, value in data.items() if key not in head and key != "caveats"}
+
+
+def reworded(value: Any, word: Callable[[str], str]) -> Any:
+    """The fields of a spec with the origins of their numbers in other words."""
+    if isinstance(value, Known):
+        return Known(int(value), word(value.origin))
+    if isinstance(value, dict):
+        return {key: reworded(item, word) for key, item in value.items()}
+    return [reworded(item, word) for item in value] if isinstance(value, list) else value
+
+
+# -- matching -----------------------------------------------------------------------------------------------------------------------
 
 
 def expected(model: ModelSpec) -> dict[Place, dict[str, int]]:
@@ -99,7 +167,7 @@ def matched(model: ModelSpec, tensors: Iterable[Named]) -> Match:
 def _match_layer(result: Match, place: Place, wanted: Mapping[str, int], tensors: Sequence[Named]) -> None:
     left = dict(wanted)
     rest: list[tuple[Tensor, tuple[str, ...]]] = []
-    for tensor, _, keys in tensors:
+    for tensor, _, keys, _ in tensors:
         known = tuple(key for key in keys if key in wanted)
         if known and left.get(known[0]) == tensor.elements:
             del left[known[0]]
@@ -135,9 +203,9 @@ def _store(result: Match, place: Place, sizes: Mapping[str, int], tensors: Seque
         for tensor in tensors:
             formats[tensor.format] = formats.get(tensor.format, Fraction(0)) + Fraction(size * tensor.elements, held)
         result.stored.setdefault(key, {})[place] = formats
-    pieces = sorted({key.partition(".")[0] for key in sizes})
-    for tensor in tensors:
-        result.pieces[pieces[0]] = result.pieces.get(pieces[0], 0) + tensor.bytes
+
+
+# -- formats ------------------------------------------------------------------------------------------------------------------------
 
 
 def storage(model: ModelSpec, match: Match) -> dict[str, Any]:

@@ -52,6 +52,7 @@ class Layout:
     towers: dict[str, dict[str, Any]] = field(default_factory=dict)
     math: dict[str, str] = field(default_factory=dict)
     head_bias: bool = False
+    extra_rows: int | None = None
     depth: str = "num_hidden_layers"
     """Where the number of layers comes from."""
 
@@ -68,6 +69,7 @@ def spec_data(layout: Layout) -> dict[str, Any]:
             "vocab_size": layout.vocab_size,
             "tied": layout.tied,
             **({"head_bias": True} if layout.head_bias else {}),
+            **({"extra_rows": layout.extra_rows} if layout.extra_rows else {}),
             **layout.tables,
         },
         "attention": {name: _said(part, ATTENTION) for name, part in layout.attention.items() if name in used},

@@ -59,6 +59,15 @@ def readers() -> dict[str, str]:
     return found
 
 
+def families() -> list[tuple[str, tuple[str, ...], str]]:
+    """Every family: its name, its model types, and what its file says of it in a line."""
+    found = []
+    for info in pkgutil.iter_modules(kvcalc.importers.hf.__path__):
+        module = importlib.import_module(f"{kvcalc.importers.hf.__name__}.{info.name}")
+        found.append((info.name, tuple(module.TYPES), (module.__doc__ or "").partition("\n\n")[0].replace("\n", " ").strip()))
+    return found
+
+
 def import_config(
     name: str, fields: dict[str, Any], *, id: str, source: str | None = None, ignore: Iterable[str] = (), title: str | None = None
 ) -> Imported:
@@ -79,14 +88,14 @@ def import_config(
     reader: Callable[[Config], Layout] = importlib.import_module(readers()[text.model_type]).read
     layout = reader(text)
     bare = spec_data(layout) | {"id": id, "name": title or id, "family": "model", "sources": {"config": name}}
-    formats = merged(layout.weights, storage(outer, text, _validated(name, bare | {"storage": {}})))
+    formats = merged(layout.weights, storage(outer, text, validated(name, bare | {"storage": {}})))
     text.settle()
     if text is not outer:
         text.caveat(f"Only the text model is counted, not what the config of {outer.model_type} has beside it.")
     data = _head(text, layout, id=id, source=source or name, title=title) | spec_data(layout)
     if formats:
         data["storage"] = {"weights": formats} | {key: found for key, found in data.get("storage", {}).items() if key != "weights"}
-    return Imported(_validated(name, data), data)
+    return Imported(validated(name, data), data)
 
 
 def read_fields(name: str, data: bytes) -> dict[str, Any]:
@@ -102,6 +111,7 @@ def _text_model(c: Config) -> tuple[Config, Config]:
     section = next((name for name in SECTIONS if c.fields.get(name) is not None), None)
     inner = c if section is None else c.section(section)
     if section is not None:
+        inner.outer = c
         for name in ("tie_word_embeddings", "dtype", "torch_dtype"):
             if inner.fields.get(name) is None and c.fields.get(name) is not None:
                 inner.fields = inner.fields | {name: c.fields[name]}
@@ -148,7 +158,7 @@ def _head(c: Config, layout: Layout, *, id: str, source: str, title: str | None)
     }
 
 
-def _validated(name: str, data: dict[str, Any]) -> ModelSpec:
+def validated(name: str, data: dict[str, Any]) -> ModelSpec:
     try:
         return ModelSpec.model_validate(_plain(data))
     except ValidationError as error:

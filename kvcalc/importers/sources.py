@@ -6,24 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from kvcalc.errors import SpecError
-from kvcalc.importers import hub
+from kvcalc.importers import HUB, hub
 from kvcalc.importers.config import read_json
 from kvcalc.importers.model import Imported, id_of, import_config, name_of
 
 CONFIG = "config.json"
 QUANTIZATION = "hf_quant_config.json"
-
-
-def is_source(name: str) -> bool:
-    """Whether a MODEL is a file that a model ships, rather than a spec or an id."""
-    return name.startswith(hub.PREFIX) or name.endswith((".json", ".gguf", ".safetensors")) or _folder(name)
-
-
-def _folder(name: str) -> bool:
-    try:
-        return Path(name).is_dir()
-    except (OSError, ValueError):
-        return False
 
 
 def import_source(source: str, *, id: str | None = None, ignore: Iterable[str] = ()) -> Imported:
@@ -32,12 +20,12 @@ def import_source(source: str, *, id: str | None = None, ignore: Iterable[str] =
     Raises:
         SpecError: a file that is not there, is damaged, or says what is not understood; it names the field.
     """
-    file = hub.fetch(source) if source.startswith(hub.PREFIX) else Path(source)
+    file = hub.fetch(source) if source.startswith(HUB) else Path(source)
     if file.is_dir():
         file = file / CONFIG
         if not file.is_file():
             raise SpecError(f"{source}: the folder holds no {CONFIG}", f"give a {CONFIG}, a .gguf or a .safetensors file")
-    title = source.removeprefix(hub.PREFIX) if source.startswith(hub.PREFIX) else name_of(file)
+    title = source.removeprefix(HUB) if source.startswith(HUB) else name_of(file)
     fields = _with_quantization(file, read_json(file))
     return import_config(
         str(file), fields, id=id or id_of(title), title=re.split("--|/", title)[-1], source=_address(source), ignore=ignore
@@ -54,7 +42,7 @@ def _with_quantization(file: Path, fields: dict[str, Any]) -> dict[str, Any]:
 
 def _address(source: str) -> str | None:
     """Where a model of the hub stands; None for a file."""
-    if not source.startswith(hub.PREFIX):
+    if not source.startswith(HUB):
         return None
-    repository, _, revision = source.removeprefix(hub.PREFIX).partition("@")
+    repository, _, revision = source.removeprefix(HUB).partition("@")
     return f"https://huggingface.co/{repository}/blob/{revision or 'main'}/{CONFIG}"

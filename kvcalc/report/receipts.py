@@ -312,6 +312,17 @@ def kinds(family: str) -> Table:
     return Table((text_column("kind", "kind"), text_column("about", "about")), rows, notes=("more: kvcalc explain KIND",))
 
 
+def families() -> Table:
+    """The families whose config.json can be imported."""
+    from kvcalc.importers.model import families as known_families
+
+    rows: tuple[dict[str, Cell], ...] = tuple(
+        {"family": name, "types": ", ".join(types), "about": about} for name, types, about in known_families()
+    )
+    columns = (text_column("family", "family"), text_column("types", "model types"), text_column("about", "about"))
+    return Table(columns, rows, notes=("a family is one file: docs/import.md",))
+
+
 def engine(name: str) -> Document:
     """An allocator: what it reserves, by its own words, and its settings."""
     cls = allocator.engine(name)

@@ -24,11 +24,12 @@ def list_(
             "router",
             "residual",
             "embedding",
+            "families",
         ],
         typer.Argument(
             metavar="WHAT",
-            help="models, hardware, formats, allocators, figures, efficiency; attention and the other kinds: feedforward, router, "
-            "residual, embedding.",
+            help="models, hardware, formats, allocators, figures, efficiency, families (of config.json); attention and the other "
+            "kinds: feedforward, router, residual, embedding.",
         ),
     ],
     device_class: Annotated[
@@ -124,6 +125,8 @@ def list_(
         table = devices([load_device(name) for name in device_ids()], wanted)
         shown(table, None if sort in SORTS else sort)
         return 0 if table.rows else 1
+    elif what == "families":
+        shown(receipts.families())
     elif what == "allocators":
         shown(receipts.allocators())
     elif what == "figures":

@@ -5,6 +5,7 @@ from typing import Any
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.hf.bailing_moe import shared_of
+from kvcalc.importers.hf.kimi_linear import OF_SOME_LAYERS
 from kvcalc.importers.layout import Layout
 from kvcalc.importers.pieces import (
     FULL,
@@ -37,7 +38,7 @@ def read(c: Config) -> Layout:
     c.must("moe_router_enable_shared_expert", True)
     c.ignore("max_window_layers", "num_nextn_predict_layers", "num_mtp_layers", "mtp_loss_scaling_factor", "norm_head", "rotary_dim")
     c.ignore("moe_router_enable_routed_scaling", "linear_silu", "use_linear_silu", "linear_rope", "linear_backend", "rope_interleave")
-    c.ignore("use_rmsnorm", "moe_renormalize", "num_expert_group", "expert_swiglu_limit_list", "share_expert_swiglu_limit_list")
+    c.ignore("kda_safe_gate", "kda_lower_bound", "use_rmsnorm", "moe_renormalize", "num_expert_group", "expert_swiglu_limit_list", "share_expert_swiglu_limit_list")
     count, delta = depth(c), is_delta(c)
     names = attention_names(c, count, delta=delta)
     attention = blocks(
@@ -46,6 +47,7 @@ def read(c: Config) -> Layout:
         full=lambda: softmax(c, delta=delta),
     )
     kinds = moe_after_dense(c, count)
+    c.ignore(*OF_SOME_LAYERS, "moe_shared_expert_intermediate_size")
     made = blocks(
         kinds,
         dense=lambda: mlp(c),
@@ -100,7 +102,6 @@ def delta_attention(c: Config) -> dict[str, Any]:
     full_rank = c.flag("no_kda_lora", default=True, stated=True)
     if c.has("use_kda_lora") and c.flag("use_kda_lora") is full_rank:
         raise c.refuse("use_kda_lora", "contradicts no_kda_lora")
-    c.ignore("kda_safe_gate", "kda_lower_bound", "linear_num_heads", "linear_conv_kernel_dim")
     return {
         "kind": "kda",
         "num_heads": heads,
@@ -123,7 +124,9 @@ def softmax(c: Config, *, delta: bool) -> dict[str, Any]:
         if said is None:
             c.caveat("Not in the config, and taken from its class: gated_attention_proj_granularity_type head_wise.")
         gate = GATES[said or "head_wise"]
-    return latent(c, output_gate=gate)
+    if "q_lora_rank" not in c.fields:
+        c.caveat("Not in the config, and taken from its class: queries without a latent (q_lora_rank).")
+    return latent(c, q_lora_rank=c.maybe("q_lora_rank"), output_gate=gate)
 
 
 def router(c: Config, *, delta: bool) -> dict[str, Any]:

@@ -40,5 +40,8 @@ def read(c: Config) -> Layout:
         raise c.refuse(INDICES, "is not in the config")
     full = set(c.numbers(INDICES, high=count - 1) or ())
     names = ["full" if place in full else "mamba" for place in range(count)]
-    attention = {"mamba": state_space(c), "full": grouped_query(c, **biases(c))}
+    attention = {
+        "mamba": state_space(c),
+        "full": grouped_query(c, num_key_value_heads=c.count("num_key_value_heads"), **biases(c)),
+    }
     return decoder(c, attention, {"mlp": mlp(c, mlp_bias=c.flag("mlp_bias"))}, layers=pairs(names, "mlp"))

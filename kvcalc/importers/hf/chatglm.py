@@ -14,7 +14,7 @@ def read(c: Config) -> Layout:
     c.must("post_layer_norm", None, True)
     c.ignore("apply_residual_connection_post_layernorm", "interleaved_qkv", "multi_query_group_num")
     shared = c.flag("multi_query_attention", stated=True)
-    linear, qkv = c.flag("add_bias_linear"), c.flag("add_qkv_bias")
+    linear, qkv = c.flag("add_bias_linear"), c.flag("add_qkv_bias", stated=True)
     attention = grouped_query(
         c,
         num_key_value_heads=c.count("multi_query_group_num") if shared else c.count(*HEADS),

@@ -1,9 +1,9 @@
-"""DeciLM and what a search made of Llama (Puzzle: Nemotron-NAS): each layer has its own KV heads and its own MLP, or none of them, or a
-matrix in its place. DeciLM lists KV heads by layer; `block_configs` describes whole layers."""
+"""DeciLM and what a search made of Llama (Nemotron-NAS): each layer has its own KV heads and its own MLP, or none of them, or a matrix
+in its place. DeciLM lists KV heads by layer; `block_configs` describes whole layers."""
 
 from typing import Any
 
-from kvcalc.importers.config import Config, number, shown
+from kvcalc.importers.config import Config, Known, number, shown
 from kvcalc.importers.hf.gpt2 import even_heads
 from kvcalc.importers.layout import Layer, Layout
 from kvcalc.importers.pieces import HEADS, decoder, depth, grouped_query, hidden_size, mlp, pairs
@@ -24,7 +24,7 @@ def read(c: Config) -> Layout:
     groups = c.numbers("num_key_value_heads_per_layer", length=depth(c), low=1)
     if groups is None:
         raise c.refuse("num_key_value_heads_per_layer", "is not in the config, nor is block_configs")
-    attention = {f"kv-{kv}": grouped_query(c, num_key_value_heads=kv, head_dim=even_heads(c), qkv_bias=bias, o_bias=bias) for kv in groups}
+    attention = dict(_grouped(c, kv, bias) for kv in groups)
     return decoder(c, attention, {"mlp": mlp(c, mlp_bias=mlp_bias)}, layers=pairs([f"kv-{kv}" for kv in groups], "mlp"))
 
 
@@ -55,11 +55,14 @@ def _without(part: Config, bias: bool) -> Named | None:
     part.must("sparsify", None)
     part.must("llama4", None)
     nothing, linear = part.flag("no_op"), part.flag("replace_with_linear")
-    if nothing or linear:
-        part.ignore("n_heads_in_group", "ffn_mult", "window_length", "num_sink_tokens")
-    if linear and not nothing and bias:
+    if not (nothing or linear):
+        return None
+    part.ignore("n_heads_in_group", "ffn_mult", "window_length", "num_sink_tokens")
+    if nothing:
+        return "none", {"kind": "none"}
+    if bias:
         raise part.refuse("replace_with_linear", "with biases is not understood")
-    return ("none", {"kind": "none"}) if nothing else ("linear", {"kind": "none", "replace_with_linear": True}) if linear else None
+    return "linear", {"kind": "none", "replace_with_linear": True}
 
 
 def _attention(c: Config, part: Config, bias: bool) -> Named:
@@ -67,7 +70,10 @@ def _attention(c: Config, part: Config, bias: bool) -> Named:
     heads, share = c.count(*HEADS), part.count("n_heads_in_group")
     if heads % share:
         raise part.refuse("n_heads_in_group", f"{share:,} does not go evenly into {heads:,} heads")
-    groups = number(heads // share, f"{heads.origin} / n_heads_in_group")
+    return _grouped(c, number(heads // share, f"{heads.origin} / n_heads_in_group"), bias)
+
+
+def _grouped(c: Config, groups: Known, bias: bool) -> Named:
     return f"kv-{groups}", grouped_query(c, num_key_value_heads=groups, head_dim=even_heads(c), qkv_bias=bias, o_bias=bias)
 
 

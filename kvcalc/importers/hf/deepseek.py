@@ -21,6 +21,8 @@ from kvcalc.importers.pieces import (
 
 TYPES = ("deepseek", "deepseek_v2", "deepseek_v3", "kimi_k2", "kimi_k25", "glm4_moe_lite", "axk1")
 HEADS_OF_THEIR_OWN = ("deepseek",)
+KEPT_IN_32_BITS = ("deepseek_v3", "kimi_k2", "kimi_k25")
+"""Types whose released weights have the correction bias in fp32."""
 SOFTMAX = ("deepseek", "deepseek_v2")
 DENSE_FIRST = {"deepseek": 0, "deepseek_v2": 0, "deepseek_v3": 3, "glm4_moe_lite": 1, "axk1": 1}
 SHARED = {"deepseek": 0, "deepseek_v2": 2, "deepseek_v3": 1, "glm4_moe_lite": 1, "axk1": 1}
@@ -37,8 +39,15 @@ def read(c: Config) -> Layout:
         attention = {"full": grouped_query(c, qkv_bias=bias, o_bias=bias)}
     else:
         attention = {"mla": latent(c, attention_bias=bias)}
-    made = blocks(kinds, dense=lambda: mlp(c), moe=lambda: experts(c, shared=shared_width(c, default=SHARED.get(c.model_type)), router=router(c), **after(c)))
-    return decoder(c, attention, made, layers=pairs([*attention] * count, kinds))
+    made = blocks(kinds, dense=lambda: mlp(c), moe=lambda: routed(c))
+    fixed = {"router.correction_bias": "fp32"} if c.model_type in KEPT_IN_32_BITS and "moe" in made else {}
+    return decoder(c, attention, made, layers=pairs([*attention] * count, kinds), weights=fixed)
+
+
+def routed(c: Config) -> dict[str, Any]:
+    """The experts. A.X K1 has a norm on their output."""
+    more = {"output_norm": True} if c.model_type == "axk1" else {}
+    return experts(c, shared=shared_width(c, default=SHARED.get(c.model_type)), router=router(c), **more)
 
 
 def router(c: Config) -> dict[str, Any]:
@@ -49,8 +58,3 @@ def router(c: Config) -> dict[str, Any]:
     said = c.text("scoring_func", known=("softmax", "sigmoid"), default="softmax")
     bias = c.model_type == "deepseek_v2" and c.text("topk_method") == "noaux_tc"
     return {"kind": "linear", "scoring_func": said} | ({"correction_bias": "buffer"} if bias else {})
-
-
-def after(c: Config) -> dict[str, Any]:
-    """A.X K1 has a norm on the experts' output."""
-    return {"output_norm": True} if c.model_type == "axk1" else {}

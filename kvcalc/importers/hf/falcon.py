@@ -1,5 +1,5 @@
-"""Falcon, and the first configs of it (RefinedWeb, RefinedWebModel). `num_kv_heads` counts only in the newer layer of the 40B; in the
-older one `multi_query` means one KV head, whatever stands there, and otherwise there are as many as query heads."""
+"""Falcon, and the first configs of it (RefinedWeb, RefinedWebModel). `num_kv_heads` counts only in the newer layer (40B and later); in
+the older one `multi_query` means one KV head, whatever stands there, and otherwise there are as many as query heads."""
 
 from kvcalc.importers.config import Config, Known, number
 from kvcalc.importers.hf.gpt2 import four_times, multi_head
@@ -29,8 +29,8 @@ def groups(c: Config, *, newer: bool) -> Known:
 def read(c: Config) -> Layout:
     newer = c.flag("new_decoder_architecture", default=c.model_type == NEWER, stated=c.model_type not in FIRST)
     for name in ("multi_query", "parallel_attn"):
-        if c.model_type in FIRST and not newer and not c.has(name):
-            raise c.refuse(name, "is not in the config")
+        if not c.has(name) and (name in c.fields or (c.model_type in FIRST and not newer)):
+            raise c.refuse(name, "must be true or false")
     side_by_side = c.flag("parallel_attn", default=True, stated=not newer)
     norms = c.maybe("num_ln_in_parallel_attn", high=2) or (2 if newer else 1)
     c.ignore("alibi", "apply_residual_connection_post_layernorm")

@@ -14,7 +14,9 @@ WIDTH = "mamba_d_ssm"
 def read(c: Config) -> Layout:
     c.must("attn_layer_indices")
     c.must("mamba_use_mlp", True)
-    c.ignore("mlp_expansion_factor", "mamba_norm_before_gate", "ssm_multipliers", "mlp_multipliers", "layer_types", "layers_block_type")
+    c.ignore(
+        "mlp_expansion_factor", "mamba_norm_before_gate", "ssm_multipliers", "mlp_multipliers", "layer_types", "layers_block_type"
+    )
     if WIDTH not in c.fields:
         raise c.refuse(WIDTH, "is not in the config")
     mamba = state_space(
@@ -23,5 +25,6 @@ def read(c: Config) -> Layout:
         out_bias=c.flag("projectors_bias"),
         gated_norm=c.flag("mamba_rms_norm", stated=True),
     )
-    both = {"kind": "composite", "parts": {"full": grouped_query(c, **biases(c)), "mamba": mamba}}
+    full = grouped_query(c, num_key_value_heads=c.count("num_key_value_heads"), **biases(c))
+    both = {"kind": "composite", "parts": {"full": full, "mamba": mamba}}
     return decoder(c, {"both": both}, {"mlp": mlp(c, mlp_bias=c.flag("mlp_bias"))})

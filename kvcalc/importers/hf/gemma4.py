@@ -50,12 +50,12 @@ def widths_by_kind(
 ) -> dict[str, dict[str, Known]]:
     """Head width and KV heads of the layers with a window and of those without: older files name the latter's apart, newer ones list
     every layer that differs."""
-    listed = c.maybe_section("per_layer_config")
-    if listed is None:
+    if "per_layer_config" not in c.fields:
         full = {"head_dim": c.count("global_head_dim", default=GLOBAL_HEAD_DIM)}
         groups = c.maybe("num_global_key_value_heads")
         return {"full": full | ({"num_key_value_heads": groups} if key_is_value and groups else {})}
     c.ignore("global_head_dim", "num_global_key_value_heads")
+    listed = c.section("per_layer_config")
     layers = {int(place): listed.section(place) for place in listed.fields if place.isdecimal()}
     if len(layers) != len(listed.fields) or any(place >= len(names) for place in layers):
         raise c.refuse("per_layer_config", f"must name layers from 0 to {len(names) - 1:,}, each once")

@@ -1,4 +1,5 @@
-"""GPT-2: as many KV heads as query heads, biases everywhere, a table of positions. `n_inner` is four times the width where it is null."""
+"""GPT-2: multi-head attention, biases everywhere, a table of positions. The MLP is four times as wide as the stream where `n_inner` is
+null."""
 
 from typing import Any
 
@@ -21,7 +22,7 @@ def even_heads(c: Config) -> Known:
 
 
 def multi_head(c: Config, **more: Any) -> dict[str, Any]:
-    """Multi-head attention of a class that has no fields for KV heads and head widths: where a config has them, they say the same."""
+    """Multi-head attention of a class that has no fields for KV heads and head widths."""
     if "num_key_value_heads" not in more:
         heads = c.count(*HEADS)
         c.must("num_key_value_heads", None, heads)

@@ -10,7 +10,7 @@ NAMES = {"global": "full", "local": "local"}
 
 
 def attention_layers(c: Config, count: int) -> list[str]:
-    """`attention_types` spelt out: [[["global", "local"], 12]] is global, local, global, ... An older config has the list itself."""
+    """`attention_types` spelt out: [[["global", "local"], 12]] is global, local, global, ... A config may have that list, too."""
     said = c.words("attention_layers", known=NAMES, length=count)
     groups = c.items("attention_types")
     if groups is None and said is None:

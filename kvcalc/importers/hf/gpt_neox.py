@@ -1,4 +1,4 @@
-"""GPT-NeoX and Pythia: multi-head attention and a plain MLP with biases, two LayerNorms. Its Japanese sister has only one bias, on the
+"""GPT-NeoX and Pythia: multi-head attention and a plain MLP with biases, two LayerNorms. The Japanese one has only one bias, on the
 output projection of the last layer, and says the MLP's width as a multiple."""
 
 from kvcalc.importers.config import Config, number

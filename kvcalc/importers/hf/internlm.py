@@ -1,5 +1,5 @@
-"""InternLM 1 to 3: Llama's layer. `bias` is that of all four projections of attention; InternLM3 says it of q, k and v alone and has it on
-the MLP too."""
+"""InternLM 1 to 3: Llama's layer. `bias` is that of all four projections of attention; in InternLM3 of the MLP too, and `qkv_bias` must
+say the same."""
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.hf.gpt2 import even_heads, multi_head
@@ -24,5 +24,6 @@ def _third(c: Config) -> Layout:
     qkv, bias = c.flag("attention_bias", "qkv_bias"), c.flag("mlp_bias", "bias")
     if qkv != bias:
         raise c.refuse("qkv_bias", "differs from bias: which projections have one is not known")
-    attention = grouped_query(c, num_key_value_heads=c.count(*KV_HEADS), default_head_dim=128, qkv_bias=bias, o_bias=bias)
+    width = None if "head_dim" in c.fields else 128
+    attention = grouped_query(c, num_key_value_heads=c.count(*KV_HEADS), default_head_dim=width, qkv_bias=bias, o_bias=bias)
     return decoder(c, {"full": attention}, {"mlp": mlp(c, mlp_bias=bias)})

@@ -13,7 +13,9 @@ TYPES = ("jamba",)
 def one_of(c: Config, what: str, period: int, offset: int) -> list[bool]:
     """Which layers stand at `offset` in each `period` of layers; the numbers are the class's defaults."""
     every = c.count(f"{what}_layer_period", default=period)
-    at = c.count(f"{what}_layer_offset", default=offset, low=0, high=every - 1)
+    at = c.count(f"{what}_layer_offset", default=offset, low=0)
+    if at >= every:
+        raise c.refuse(f"{what}_layer_offset", f"{at:,} is not below {what}_layer_period {every:,}")
     return [place % every == at for place in range(depth(c))]
 
 
@@ -42,4 +44,6 @@ def read(c: Config) -> Layout:
     layers = pairs(
         ["full" if here else "mamba" for here in one_of(c, "attn", 8, 4)], ["moe" if here else "mlp" for here in sparse]
     )
-    return decoder(c, {"mamba": mamba, "full": grouped_query(c)}, blocks, layers=layers)
+    return decoder(
+        c, {"mamba": mamba, "full": grouped_query(c, num_key_value_heads=c.count("num_key_value_heads"))}, blocks, layers=layers
+    )

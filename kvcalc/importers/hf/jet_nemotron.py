@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kvcalc.importers.config import Config, number
+from kvcalc.importers.config import Config, Known, number
 from kvcalc.importers.layout import Layout
 from kvcalc.importers.pieces import blocks, decoder, depth, grouped_query, layer_types, mlp, pairs
 
@@ -26,14 +26,24 @@ def jet_block(c: Config) -> dict[str, Any]:
     return found
 
 
+def window(c: Config) -> Known:
+    """The window of its section."""
+    found = c.count("window_size", high=1 << 40)
+    c.settle()
+    return found
+
+
 def read(c: Config) -> Layout:
     c.ignore("max_window_layers", "use_mrope")
     names = layer_types(c, depth(c), NAMES, longer=False)
     kinds = c.section("efficient_attention_config")
+    c.ignore("num_key_value_heads")
     attention = blocks(
         names,
         jet=lambda: jet_block(kinds.section("jet")),
         full=lambda: grouped_query(c, qkv_bias=True),
-        local=lambda: grouped_query(c, qkv_bias=True, window=kinds.section("swa").count("window_size", high=1 << 40)),
+        local=lambda: grouped_query(c, qkv_bias=True, window=window(kinds.section("swa"))),
     )
+    kinds.ignore(*(name for name in NAMES if name not in names))
+    kinds.settle()
     return decoder(c, attention, {"mlp": mlp(c)}, layers=pairs(names, "mlp"), tied=True)

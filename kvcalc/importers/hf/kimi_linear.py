@@ -6,8 +6,11 @@ from typing import Any
 from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout
 from kvcalc.importers.pieces import (
+    CHOSEN,
+    EXPERTS,
     FULL,
     LINEAR,
+    SHARED,
     SIGMOID_ROUTER,
     blocks,
     decoder,
@@ -22,6 +25,12 @@ from kvcalc.importers.pieces import (
 )
 
 TYPES = ("kimi_linear", "kimi_k3")
+OF_SOME_LAYERS = (
+    *("kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "qk_head_dim", "v_head_dim", "head_dim"),
+    *("linear_num_heads", "linear_head_dim", "linear_conv_kernel_dim"),
+    *("num_attention_heads", "num_key_value_heads", "intermediate_size", "moe_intermediate_size", *EXPERTS, *CHOSEN, *SHARED),
+)
+"""Fields that are read only where some layer is of their kind."""
 
 
 def attention_names(c: Config, lists: Config | None, count: int) -> list[str]:
@@ -43,7 +52,6 @@ def attention_names(c: Config, lists: Config | None, count: int) -> list[str]:
 
 def delta_attention(c: Config, lists: Config | None) -> dict[str, Any]:
     """Kimi delta attention: as the checkpoint's section says it, or as transformers writes it again."""
-    c.ignore("linear_num_heads", "linear_head_dim", "linear_conv_kernel_dim")
     if lists is None:
         fields = {"num_heads": "linear_num_heads", "head_dim": "linear_head_dim", "short_conv_kernel_size": "linear_conv_kernel_dim"}
         return {"kind": "kda", **{name: c.count(field) for name, field in fields.items()}}
@@ -70,5 +78,6 @@ def read(c: Config) -> Layout:
     if c.flag("mla_use_nope", default=True) and "mla" in names:
         c.caveat("The full layers use no rotary embedding, and still keep the elements of one beside the latent.")
     kinds = moe_after_dense(c, count, default=1)
+    c.ignore(*OF_SOME_LAYERS)
     made = blocks(kinds, dense=lambda: mlp(c), moe=lambda: experts(c, shared=shared_width(c), router=SIGMOID_ROUTER))
     return decoder(c, attention, made, layers=pairs(names, kinds))

@@ -20,7 +20,7 @@ from kvcalc.importers.pieces import (
 )
 
 TYPES = ("lfm2", "lfm2_moe", "lfm3")
-CONV = "conv"
+CONV, KV = "conv", "num_key_value_heads"
 NAMES = {CONV: CONV, FULL: "full", "attention": "full"}
 
 
@@ -60,7 +60,7 @@ def adjusted(c: Config) -> Known:
 def lfm2(c: Config) -> Layout:
     c.must("block_use_swiglu", True)
     c.ignore("block_use_xavier_init", "conv_use_xavier_init", "theta")
-    attention = {CONV: short_conv(c, 3), "full": grouped_query(c, qk_norm=True)}
+    attention = {CONV: short_conv(c, 3), "full": grouped_query(c, num_key_value_heads=c.count(KV), qk_norm=True)}
     names = order(c)
     if c.model_type == "lfm2":
         block = {"kind": "mlp", "intermediate_size": adjusted(c)}
@@ -70,9 +70,7 @@ def lfm2(c: Config) -> Layout:
     c.count("num_dense_layers", default=2, low=0)
     dense = dense_first(c, len(names), "num_dense_layers", default=2)
     blocks = {"mlp": mlp(c), "moe": experts(c, router=router)}
-    return decoder(
-        c, attention, blocks, layers=pairs(names, ["mlp"] * dense + ["moe"] * (len(names) - dense)), tied=True
-    )
+    return decoder(c, attention, blocks, layers=pairs(names, ["mlp"] * dense + ["moe"] * (len(names) - dense)), tied=True)
 
 
 def usual(place: int) -> str:
@@ -86,7 +84,7 @@ def lfm3(c: Config) -> Layout:
         c.caveat("The config has no layer_types: the order of layers is the default of its class.")
     names = layer_types(c, count, {**NAMES, SLIDING: "local"}, usual, longer=False)
     gate = "per_head" if c.flag("use_attention_gate", default=True, stated=True) else None
-    part = grouped_query(c, default_head_dim=128, qk_norm=True, output_gate=gate, **biases(c))
+    part = grouped_query(c, num_key_value_heads=c.count(KV), default_head_dim=128, qk_norm=True, output_gate=gate, **biases(c))
     attention = {CONV: short_conv(c, 7), "full": part}
     if "local" in names:
         window = c.window("sliding_window", absent=256)

@@ -24,6 +24,7 @@ def read(c: Config) -> Layout:
         raise c.refuse("sliding_window", "is not understood: the full layers of MiniMax see every token")
     c.ignore("block_size", "postnorm", "shared_moe_mode", "rotary_dim", *(name for name in c.fields if name.startswith("layernorm_")))
     c.ignore(*(f"{part}_{factor}_factor" for part in ("full_attn", "linear_attn", "mlp") for factor in ("alpha", "beta")))
+    c.ignore("num_key_value_heads")
     names = attention_names(c, depth(c))
     heads = c.count(*HEADS)
     width = head_dim(c, heads)

@@ -71,6 +71,14 @@ def state_space(c: Config) -> dict[str, Any]:
     }
 
 
+def recurrent_format(c: Config) -> str:
+    """The format of the recurrent state."""
+    said = c.text("mamba_ssm_cache_dtype", known=FORMATS)
+    if said is None:
+        c.caveat("The recurrent state is kept in fp32, the default of the class and of engines for it.")
+    return FORMATS[said or "float32"]
+
+
 def routed(c: Config) -> dict[str, Any]:
     """Plain experts, those that all tokens use, and, in the larger models, projections to a narrower width before and after."""
     c.must("n_shared_experts", 1)
@@ -98,10 +106,10 @@ def read(c: Config) -> Layout:
     state = {}
     if "mamba" in used:
         attention["mamba"] = state_space(c)
-        state["recurrent"] = FORMATS[c.text("mamba_ssm_cache_dtype", known=FORMATS, default="float32") or ""]
+        state["recurrent"] = recurrent_format(c)
     if "full" in used:
         width = head_dim(c, 1, "head_dim", "attention_head_dim", default=HEAD_DIM)
-        attention["full"] = grouped_query(c, head_dim=width)
+        attention["full"] = grouped_query(c, head_dim=width, num_key_value_heads=c.count("num_key_value_heads"))
     if "mlp" in used:
         feedforward["mlp"] = mlp(c, gated=False, mlp_bias=c.flag("mlp_bias"))
     if "moe" in used:

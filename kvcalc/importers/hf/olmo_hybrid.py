@@ -8,6 +8,8 @@ from kvcalc.importers.pieces import FULL, HEADS, LINEAR, blocks, decoder, depth,
 
 TYPES = ("olmo_hybrid",)
 PERIOD = 4
+OF_SOME_LAYERS = ("num_key_heads", "num_value_heads", "key_head_dim", "value_head_dim", "conv_kernel_dim")
+SIZELESS = ("allow_neg_eigval", "use_gate", "a_log_min", "a_log_max", "dt_min", "dt_max", "dt_init_floor")
 
 
 def delta_net(c: Config) -> dict[str, Any]:
@@ -26,7 +28,7 @@ def delta_net(c: Config) -> dict[str, Any]:
 
 
 def read(c: Config) -> Layout:
-    c.ignore("linear_allow_neg_eigval", "linear_use_gate", *(f"linear_{name}" for name in ("a_log_min", "a_log_max", "dt_min", "dt_max")))
+    c.ignore("num_key_value_heads", *(f"linear_{name}" for name in OF_SOME_LAYERS + SIZELESS))
     count, bias = depth(c), c.flag("attention_bias")
     names = layer_types(c, count, {LINEAR: "linear", FULL: "full"}, every(PERIOD, LINEAR, FULL), longer=False)
     if not c.has("layer_types"):

@@ -1,4 +1,4 @@
-"""OPT and Galactica: multi-head attention, a plain MLP, learned positions of which the table has two more than a sequence may have.
+"""OPT and Galactica: multi-head attention, a plain MLP, learned positions.
 
 `layer_norm_elementwise_affine` false: norms without weights. `do_layer_norm_before` false (OPT-350m): no final norm.
 """

@@ -1,4 +1,4 @@
-"""Phi-3-small: block-sparse attention, dense in the last of every `dense_attention_every_n_layers`; biases everywhere, LayerNorms."""
+"""Phi-3-small: block-sparse attention, dense in the last of every `dense_attention_every_n_layers`; LayerNorms, biases everywhere."""
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.hf.gpt2 import even_heads

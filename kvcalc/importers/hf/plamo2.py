@@ -41,7 +41,9 @@ def read(c: Config) -> Layout:
         "use_conv_bias": False,
         "gated_norm": False,
     }
-    full = grouped_query(c, head_dim=width, qk_norm=True, qk_norm_all_heads=True)
+    full = grouped_query(
+        c, num_key_value_heads=c.count("num_key_value_heads"), head_dim=width, qk_norm=True, qk_norm_all_heads=True
+    )
     attention = {"mamba": mamba, "full": full}
     if "local" in names:
         attention["local"] = {**full, "window": c.count("attention_window_size", high=1 << 36)}

@@ -5,7 +5,7 @@ from typing import Any
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import FULL, SLIDING, decoder, depth, full_and_local, full_or_local, mlp, omitted, or_default, pairs
+from kvcalc.importers.pieces import FULL, SLIDING, decoder, full_and_local, full_or_local, mlp, omitted, or_default, pairs
 
 TYPES = ("qwen2",)
 WINDOW = 4096
@@ -16,8 +16,8 @@ def windowed(c: Config, *, first: int = 28, **more: Any) -> tuple[dict[str, dict
     said = c.maybe("max_window_layers", low=0)
     window = c.window("sliding_window", absent=WINDOW) if c.flag("use_sliding_window") else None
     if window is None:
-        c.ignore("layer_types", "sliding_window")
-        names = ["full"] * depth(c)
+        c.ignore("sliding_window")
+        names = ["full"] * len(full_or_local(c, lambda _: FULL))  # what a list says of them does not matter then
     else:
         start = c.count("max_window_layers", default=first) if said is None else said
         names = full_or_local(c, lambda place: SLIDING if place >= start else FULL)

@@ -12,8 +12,8 @@ def read(c: Config) -> Layout:
     count, period = depth(c), c.maybe("no_rope_layer_interval")
     rope = c.numbers("no_rope_layers", length=count, high=1)
     if window is None:
-        c.ignore("layer_types", "sliding_window")
-        names = ["full"] * count
+        c.ignore("sliding_window")
+        names = ["full"] * len(full_or_local(c, lambda _: FULL))  # what a list says of them does not matter then
     elif rope is None:
         step = c.count("no_rope_layer_interval", default=4) if period is None else period
         names = full_or_local(c, lambda place: FULL if (place + 1) % step else SLIDING)

@@ -1,5 +1,5 @@
-"""StableLM: Llama's layer with LayerNorms. `use_parallel_residual`: one norm before attention and MLP; `qk_layernorm`: a norm for each
-head of queries and keys, without biases."""
+"""StableLM: Llama's layer with LayerNorms. `use_parallel_residual`: one norm before attention and MLP; `qk_layernorm`: a norm for
+each head of queries and keys, without biases."""
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.hf.gpt2 import even_heads

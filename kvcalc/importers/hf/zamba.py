@@ -6,7 +6,7 @@ from typing import Any
 from kvcalc.importers.config import Config, Known, number
 from kvcalc.importers.hf.mamba import NOTHING, step_rank, times
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import HEADS, LINEAR, decoder, depth, hidden_size, kv_heads, pairs
+from kvcalc.importers.pieces import HEADS, LINEAR, decoder, depth, hidden_size, pairs
 
 TYPES = ("zamba", "zamba2")
 LIST = "layers_block_type"
@@ -24,11 +24,13 @@ def shared_block(c: Config, **more: Any) -> dict[str, Any]:
     heads = c.count(*HEADS)
     said = c.maybe("attention_head_dim", "head_dim")
     if said is None and twice % heads:
-        raise c.refuse("num_attention_heads", f"{heads:,} do not divide 2 x hidden_size, and attention_head_dim is not in the config")
+        raise c.refuse(
+            "num_attention_heads", f"{heads:,} do not divide 2 x hidden_size, and attention_head_dim is not in the config"
+        )
     return {
         "kind": "shared_block",
         "num_attention_heads": heads,
-        "num_key_value_heads": kv_heads(c, heads, "num_key_value_heads"),
+        "num_key_value_heads": c.count("num_key_value_heads"),
         "head_dim": said or number(twice // heads, "2 x hidden_size / num_attention_heads"),
         **more,
     }
@@ -90,7 +92,9 @@ def zamba2(c: Config) -> Layout:
     c.must("gated_linear_unit", True)
     c.must("use_shared_block_lora", True)
     c.must("sliding_window")
-    c.ignore("kv_channels", "num_query_groups", "chunk_size", "use_conv_bias", "use_mem_eff_path", "use_mem_rope", "use_long_context")
+    c.ignore(
+        "kv_channels", "num_query_groups", "chunk_size", "use_conv_bias", "use_mem_eff_path", "use_mem_rope", "use_long_context"
+    )
     names = c.words(LIST, known=WORDS, length=depth(c))
     if names is None:
         raise c.refuse(LIST, "is not in the config")
