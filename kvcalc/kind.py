@@ -149,6 +149,11 @@ class Part(Record):
         """Nothing stands here: the layer has no such block, nor the norm before it."""
         return False
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds that it consists of: its own, or those of its parts."""
+        return (kind_of(self),)
+
     def rows(self, site: Site) -> Iterator[Row]:
         """State rows of one layer."""
         yield from ()

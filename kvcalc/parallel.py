@@ -168,10 +168,19 @@ def refuse(model: ModelSpec, plan: Plan) -> None:
                     f"tp={plan.tp} does not divide {model.id}: {block.label}.{weight.name} comes in {weight.split:,} equal parts",
                     f"tp that divides everything: {', '.join(map(str, fitting))}",
                 )
+    if plan.pp > 1 and most_stages(model) == 1:
+        raise PlanError(
+            f"pp={plan.pp}: {model.id} runs its layers more than once, so that a token would pass its stages round", "leave out --pp"
+        )
     if plan.pp > model.num_hidden_layers:
         raise PlanError(
             f"pp={plan.pp} is more than the {model.num_hidden_layers} layers of {model.id}", f"at most --pp {model.num_hidden_layers}"
         )
+
+
+def most_stages(model: ModelSpec) -> int:
+    """The most stages that a model can be cut into: its layers; 1 where it runs them more than once."""
+    return 1 if any(layer.again for layer in model.plan) else model.num_hidden_layers
 
 
 def _cut_of(plan: Plan, experts: int) -> int:
@@ -406,7 +415,7 @@ def plans(model: ModelSpec, count: int, per_node: int | None = None) -> Iterator
     """Plans of exactly `count` devices: tensor parallel as far as a node and the heads go, pipeline stages for the rest; then, where
     there are experts, replicas of the attention with all experts dealt out."""
     widths = [tp for tp in range(min(count, per_node or count), 0, -1) if count % tp == 0 and _divides(model, tp, 1)]
-    yield from (Plan(tp=tp, pp=count // tp) for tp in widths if count // tp <= model.num_hidden_layers)
+    yield from (Plan(tp=tp, pp=count // tp) for tp in widths if count // tp <= most_stages(model))
     experts = [weight.experts for block in model.blocks for weight in block.weights if weight.experts]
     if count > 1 and experts and count <= min(experts):
         yield from (Plan(tp=tp, dp=count // tp, ep=count) for tp in reversed(widths) if tp < count)

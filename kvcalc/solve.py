@@ -10,7 +10,7 @@ from math import lcm
 from kvcalc.errors import KvcalcError, PlanError, ScenarioError
 from kvcalc.formats import FORMATS
 from kvcalc.hardware import Device
-from kvcalc.parallel import LISTED, Plan, plans, shard
+from kvcalc.parallel import LISTED, Plan, most_stages, plans, shard
 from kvcalc.scenario import NATIVE, Scenario
 from kvcalc.slots import cycle
 from kvcalc.spec import ModelSpec
@@ -112,7 +112,7 @@ def _may_fit(model: ModelSpec, scenario: Scenario, device: Device, node: int) ->
     """Whether the model fits where it is cut most: a stage for each layer, or all experts dealt out. Cut less, a device holds more."""
     for tp in range(min(node, LISTED), 0, -1):
         try:
-            yield fits(model, scenario, device, Plan(tp=tp, pp=model.num_hidden_layers))
+            yield fits(model, scenario, device, Plan(tp=tp, pp=most_stages(model)))
         except PlanError:
             continue
     experts = [weight.experts for block in model.blocks for weight in block.weights if weight.experts]

@@ -271,6 +271,8 @@ class Block(NamedTuple):
     """The layer whose rows it reads."""
     part: Literal["attention", "feedforward", "residual", "model", "embedding", "table", "tower", "draft"] = "model"
     """Which part of the model it is."""
+    kinds: tuple[str, ...] = ()
+    """The kinds that the part consists of: of a composite, those of its parts."""
 
 
 class ModelSpec(Record):
@@ -491,6 +493,7 @@ class ModelSpec(Record):
             tuple(part.streams(site)),
             replay,
             places=tuple(places),
+            kinds=part.kinds,
         )
 
     def _embedding_blocks(self) -> Iterator[Block]:

@@ -381,11 +381,11 @@ def _kv_heads_of(most: int, heads: int, kv_heads: int) -> int:
 
 
 def _without_linear(model: ModelSpec) -> dict[str, Any] | None:
-    laws = {layer.attention: [row.held for row in model.attention[layer.attention].rows(_site(model))] for layer in model.plan}
-    fixed = {name for name, held in laws.items() if held and all(isinstance(law, Fixed) for law in held)}
-    growing = sorted(
-        (name for name, held in laws.items() if held and name not in fixed), key=lambda name: EVERY not in laws[name]
-    )
+    rows = {layer.attention: list(model.attention[layer.attention].rows(_site(model))) for layer in model.plan}
+    laws = {name: [row.held for row in kept] for name, kept in rows.items() if kept}
+    fixed = {name for name, held in laws.items() if all(isinstance(law, Fixed) for law in held)}
+    linear = fixed | {name for name in laws if any(row.role == "recurrent" for row in rows[name])}
+    growing = sorted((name for name in laws if name not in linear), key=lambda name: EVERY not in laws[name])
     if not fixed or not growing:
         return None
     data = _data(model)

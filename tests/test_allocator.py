@@ -205,8 +205,22 @@ def test_vllm_aligns_latents_beside_states_to_128_tokens(per_token: int, block: 
 def test_vllm_keeps_some_states_in_fp32_whatever_the_config() -> None:
     model, scenario = load_model("qwen3-next-80b-a3b"), Scenario()
     block, row = next((block, row) for block, row in allocator.owned(model, scenario) if row.role == "recurrent")
-    formats = [Vllm()._format(model, scenario, block._replace(kind=kind), row).name for kind in ("gdn", "kda")]
+    formats = [Vllm()._format(model, scenario, block._replace(kinds=(kind,)), row).name for kind in ("gdn", "kda")]
     assert formats == ["bf16", "fp32"]
+
+
+def test_vllm_sees_the_kinds_that_stand_in_one_layer() -> None:
+    """Falcon-H1's Mamba-2 exports states from inside a prefill, also beside attention: a state more at start than Mamba would need."""
+    model, scenario = load_model("falcon-h1-0.5b"), Scenario(context=4096)
+    caches = Vllm()._caches(model, scenario, allocator.owned(model, scenario))
+    (states,) = {cache.spare for cache in caches if cache.sort == "state"}
+    assert states == 2
+
+
+@pytest.mark.parametrize(("name", "family"), [("zamba2-2.7b", "Zamba"), ("recurrentgemma-2b", "RecurrentGemma")])
+def test_llama_cpp_says_what_it_has_no_architecture_for(name: str, family: str) -> None:
+    with pytest.raises(NotModelled, match=rf"no architecture for {family} "):
+        engine("llama-cpp")().reserve(load_model(name), Scenario())
 
 
 @pytest.mark.parametrize(("t", "held", "needed"), [(8192, 512, 512), (8193, 1, 513), (LONG, 512, 1536), (LONG + 17, 2, 1536)])

@@ -216,6 +216,7 @@ def test_more_devices_are_never_slower_than_perfect_and_links_take_time() -> Non
         ("llama-3.1-8b", {"ep": 2, "tp": 2}, "leave out --ep"),
         ("gpt-oss-20b", {"ep": 64, "dp": 64}, None),
         ("deepseek-v4-flash", {"tp": 16}, "tp that divides everything: 1, 2, 4, 8"),
+        ("iquest-coder-v1-40b-loop", {"pp": 2}, "leave out --pp"),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused(model: str, plan: dict[str, int], words: str | None) -> None:

@@ -153,3 +153,10 @@ def test_a_cycle_is_where_a_law_falls(law: OpenTail | Chunk | EveryNth | Window 
 
 def test_what_a_compressor_reads_is_no_state() -> None:
     assert cycle(Closing(4, 4)) is None
+
+
+def test_a_loop_stands_on_devices_without_stages() -> None:
+    """Its layers run more than once: only tensor parallelism cuts it."""
+    model = load_model("iquest-coder-v1-40b-loop")
+    plan = fewest_devices(model, Scenario(context=4096), load_device("rtx-4090"))
+    assert plan is not None and plan.pp == 1 and plan.tp > 1

@@ -549,3 +549,9 @@ def test_80_columns_hold_it(arguments: list[str]) -> None:
     shown = b"".join(chunks).decode().replace("\r\n", "\n")
     assert max(len(line.rstrip()) for line in shown.splitlines()) <= 80
     assert "…" not in shown and "\x1b" not in shown
+
+
+def test_a_layer_with_a_recurrent_state_stands_in_for_none() -> None:
+    """Zamba2's layers with a block keep a state of their own: no layer of the model is attention alone."""
+    assert "linear-attention" not in tricks(load_model("zamba2-2.7b"))
+    assert "linear-attention" in tricks(load_model("nemotron-h-8b"))

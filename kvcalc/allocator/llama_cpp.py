@@ -29,7 +29,20 @@ PAD = 256
 TYPES = ("fp32", "fp16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 DEFAULT_TYPE = "fp16"
 STATE_TYPE = FORMATS["fp32"]
-NO_ARCHITECTURE = {"csa2": "DeepSeek-V4.1", "cca": "ZAYA1"}
+NO_ARCHITECTURE = {
+    "csa2": "DeepSeek-V4.1",
+    "cca": "ZAYA1",
+    "rglru": "RecurrentGemma",
+    "shared_block": "Zamba",
+    "mlstm": "xLSTM",
+    "rwkv4": "RWKV-4",
+    "jet": "Jet-Nemotron",
+    "sconv_gqa": "Inkling",
+    "loop_gqa": "IQuest-Coder Loop",
+    "block_sparse": "Phi-3-small",
+    "block_summary": "Step 5",
+    "moa": "JetMoE",
+}
 OWN_STREAMS = "csa_hca"
 """The kind whose cache has a stream for each slot also where the cache is unified."""
 
@@ -56,7 +69,7 @@ class LlamaCpp(Allocator):
     cache_type_v: FormatName | None = Field(None, description="-ctv; not given: the scenario's format, natively f16")
 
     def reserve(self, model: ModelSpec, scenario: Scenario) -> Reservation:
-        kinds = {block.kind for block, _ in owned(model, scenario)}
+        kinds = {kind for block, _ in owned(model, scenario) for kind in block.kinds}
         for kind in sorted(kinds & set(NO_ARCHITECTURE)):
             raise NotModelled(f"{self.about} has no architecture for {NO_ARCHITECTURE[kind]} ({model.id})")
         cells = self.cells(scenario)

@@ -122,7 +122,7 @@ class Vllm(Allocator):
     def reserve(self, model: ModelSpec, scenario: Scenario) -> Reservation:
         rows = owned(model, scenario)
         packed = {block.kind: layout for block, _ in rows if (layout := self._packed(block))}
-        caches = self._aligned(list(self._caches(model, scenario, rows)), {block.kind for block, _ in rows})
+        caches = self._aligned(list(self._caches(model, scenario, rows)), kinds_of(rows))
         groups = list(grouped(self._promoted(caches), bool(packed)))
         width = max((width_of(group) for group in groups), default=0)
         width = rounded_up(width, max((layout.block_unit for layout in packed.values()), default=1))
@@ -171,7 +171,7 @@ class Vllm(Allocator):
             states = tuple(place for place, row in places.items() if row.role in ("recurrent", "conv"))
             if states and block.kind != "cca":
                 size = sum(sizes[place] * places[place].held.count(1) for place in states)
-                spare = 1 + (block.kind in CHECKPOINTS) if self.enable_prefix_caching else 0
+                spare = 1 + any(kind in CHECKPOINTS for kind in block.kinds) if self.enable_prefix_caching else 0
                 yield Cache("state", block.layers, DEFAULT_BLOCK, size, spare=spare, rows=states)
 
     def _packed(self, block: Block) -> Packed | None:
@@ -181,7 +181,7 @@ class Vllm(Allocator):
 
     def _block(self, rows: list[tuple[Block, Row]], scenario: Scenario) -> int:
         """Tokens of a block: the smallest that the attention backend of this platform takes."""
-        kinds = {block.kind for block, _ in rows}
+        kinds = kinds_of(rows)
         fp8 = self._dtype(scenario) == "fp8"
         if self.block_size is not None:
             return self.block_size
@@ -197,7 +197,7 @@ class Vllm(Allocator):
     def _block_of(self, block: Block, default: int) -> int:
         """On Blackwell heads of 256 have a kernel with pages of 128 tokens."""
         heads = {row.elements // row.split for row in block.rows if row.role == "kv"}
-        wide = self.platform == "blackwell" and block.kind == "gqa" and heads == {256}
+        wide = self.platform == "blackwell" and "gqa" in block.kinds and heads == {256}
         return max(default, 128) if wide and self.block_size is None else default
 
     def _aligned(self, caches: list[Cache], kinds: set[str]) -> list[Cache]:
@@ -271,7 +271,8 @@ class Vllm(Allocator):
         if row.role == "kv":
             own = "fp16" if scenario.kv_format == "fp16" else "bf16"
             return FORMATS[{"auto": own, "fp8": "fp8", "int8_per_token_head": "int8"}[dtype]]
-        if row.role == "recurrent" and row.name not in model.storage.state and block.kind not in ALWAYS_FP32:
+        declared = row.name in model.storage.state or any(kind in ALWAYS_FP32 for kind in block.kinds)
+        if row.role == "recurrent" and not declared:
             return FORMATS["bf16"]
         return row_format(model, scenario, row)
 
@@ -281,6 +282,11 @@ class Vllm(Allocator):
         if row.split % tp and tp % row.split:
             raise ScenarioError(f"tensor_parallel_size {tp} does not divide the {row.split} heads of {row.name}")
         return row.elements // min(row.split, tp)
+
+
+def kinds_of(rows: list[tuple[Block, Row]]) -> set[str]:
+    """The kinds that keep these rows, also where several stand in one layer."""
+    return {kind for block, _ in rows for kind in block.kinds}
 
 
 def by_block(rows: list[tuple[Block, Row]]) -> Iterator[tuple[Block, dict[int, Row]]]:

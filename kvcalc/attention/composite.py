@@ -28,6 +28,10 @@ class Composite(Attention):
         min_length=2, description="Any attention kinds, by name, in order"
     )
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(kind for part in self.parts.values() for kind in part.kinds)
+
     def without(self, site: Site) -> dict[str, dict[str, Any]]:
         plain = {name: part.without(site) for name, part in self.parts.items()}
         as_they_are = {name: part.model_dump() for name, part in self.parts.items()}

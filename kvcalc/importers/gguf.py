@@ -94,7 +94,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "output.bias": ("lm_head.lm_head_bias",),
     "output_norm.weight": ("norms.final_norm",),
     "output_norm.bias": ("norms.final_norm",),
-    "token_embd_norm.weight": ("norms.embedding_norm",),
+    "token_embd_norm.weight": ("norms.embedding_norm", "norms.final_norm"),  # LFM2's last norm goes by this name
     "token_embd_norm.bias": ("norms.embedding_norm",),
     "position_embd.weight": ("position_embeddings.position_table",),
     "per_layer_token_embd.weight": ("per_layer_embeddings.per_layer_embedding",),

@@ -351,7 +351,7 @@ def deepseek(k: Keys) -> Fields:
             qk_rope_head_dim="rope.dimension_count",
             v_head_dim="attention.value_length_mla",
         ),
-        **k.fields(q_lora_rank="attention.q_lora_rank"),
+        **({"q_lora_rank": None} | k.fields(q_lora_rank="attention.q_lora_rank")),
         **dense(k),
         **after_dense(k),
     }

@@ -53,6 +53,8 @@ class Layout:
     math: dict[str, str] = field(default_factory=dict)
     head_bias: bool = False
     extra_rows: int | None = None
+    dtype: str = "bf16"
+    """Format of the release where the config names none."""
     depth: str = "num_hidden_layers"
     """Where the number of layers comes from."""
 

@@ -88,7 +88,7 @@ def import_config(
     reader: Callable[[Config], Layout] = importlib.import_module(readers()[text.model_type]).read
     layout = reader(text)
     bare = spec_data(layout) | {"id": id, "name": title or id, "family": "model", "sources": {"config": name}}
-    formats = merged(layout.weights, storage(outer, text, validated(name, bare | {"storage": {}})))
+    formats = merged(layout.weights, storage(outer, text, validated(name, bare | {"storage": {}}), layout.dtype))
     text.settle()
     if text is not outer:
         text.caveat(f"Only the text model is counted, not what the config of {outer.model_type} has beside it.")

@@ -104,7 +104,7 @@ def latent(c: Config, **more: Any) -> dict[str, Any]:
         "q_lora_rank": more.pop("q_lora_rank") if "q_lora_rank" in more else said_or_null(c, "q_lora_rank"),
         "kv_lora_rank": c.count("kv_lora_rank"),
         "qk_nope_head_dim": c.count("qk_nope_head_dim"),
-        "qk_rope_head_dim": c.count("qk_rope_head_dim"),
+        "qk_rope_head_dim": c.count("qk_rope_head_dim", low=0),
         "v_head_dim": more.pop("v_head_dim", None) or c.count("v_head_dim"),
         **more,
     }

@@ -47,23 +47,23 @@ _WORD = re.compile(r"[a-z_]+[0-9]*[a-z_]*|[0-9]+", re.IGNORECASE)
 _PARTS = {"gate_proj", "up_proj", "down_proj", "gate_up_proj", "w1", "w2", "w3"}
 
 
-def dtype_of(outer: Config, text: Config) -> str:
-    """The format of what is not quantised."""
+def dtype_of(outer: Config, text: Config, usual: str = DEFAULT) -> str:
+    """The format of what is not quantised; `usual` where the config names none."""
     name, said = text.value("dtype", "torch_dtype")
     if said is None:
         name, said = outer.value("dtype", "torch_dtype")
     if said is None:
-        text.caveat("The config names no dtype: weights are taken as bf16.")
-        return DEFAULT
+        text.caveat(f"The config names no dtype: weights are taken as {usual}.")
+        return usual
     plain = said.removeprefix("torch.") if isinstance(said, str) else ""
     if plain not in DTYPES:
         raise text.refuse(name, f"{shown(said)} is not known", f"known: {', '.join(DTYPES)}")
     return DTYPES[plain]
 
 
-def storage(outer: Config, text: Config, model: ModelSpec) -> dict[str, str]:
+def storage(outer: Config, text: Config, model: ModelSpec, usual: str) -> dict[str, str]:
     """Storage formats of the weights by piece, as the spec's `storage.weights` says them; empty where all is bf16."""
-    default = dtype_of(outer, text)
+    default = dtype_of(outer, text, usual)
     found = {} if default == DEFAULT else {"default": default}
     for c in (outer, text):
         for name in ("quantization_config", "quantization", "compression_config"):

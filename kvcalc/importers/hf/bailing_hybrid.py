@@ -10,6 +10,7 @@ from kvcalc.importers.layout import Layout
 from kvcalc.importers.pieces import (
     FULL,
     HEADS,
+    KV_HEADS,
     LINEAR,
     blocks,
     decoder,
@@ -28,7 +29,7 @@ from kvcalc.importers.pieces import (
 
 TYPES = ("bailing_hybrid", "bailing_moe_linear")
 GATES = {"head_wise": "per_head", "element_wise": "per_element"}
-OFF = ("use_bias", "use_qkv_bias", "attention_bias", "use_mla_nope", "multi_gate", "use_nGPT", "up_proj_norm", "value_norm", "scale_router_input")
+OFF = ("use_bias", "use_qkv_bias", "attention_bias", "use_mla_nope", "multi_gate", "use_nGPT", "up_proj_norm", "value_norm")
 
 
 def read(c: Config) -> Layout:
@@ -36,9 +37,14 @@ def read(c: Config) -> Layout:
         c.must(name, False)
     c.must("router_type", "topN")
     c.must("moe_router_enable_shared_expert", True)
-    c.ignore("max_window_layers", "num_nextn_predict_layers", "num_mtp_layers", "mtp_loss_scaling_factor", "norm_head", "rotary_dim")
-    c.ignore("moe_router_enable_routed_scaling", "linear_silu", "use_linear_silu", "linear_rope", "linear_backend", "rope_interleave")
-    c.ignore("kda_safe_gate", "kda_lower_bound", "use_rmsnorm", "moe_renormalize", "num_expert_group", "expert_swiglu_limit_list", "share_expert_swiglu_limit_list")
+    c.ignore(
+        "max_window_layers", "num_nextn_predict_layers", "num_mtp_layers", "mtp_loss_scaling_factor", "norm_head", "rotary_dim"
+    )
+    c.ignore(
+        "moe_router_enable_routed_scaling", "linear_silu", "use_linear_silu", "linear_rope", "linear_backend", "rope_interleave"
+    )
+    c.ignore("kda_safe_gate", "kda_lower_bound", "use_rmsnorm", "moe_renormalize", "num_expert_group", "scale_router_input")
+    c.ignore("expert_swiglu_limit_list", "share_expert_swiglu_limit_list")
     count, delta = depth(c), is_delta(c)
     names = attention_names(c, count, delta=delta)
     attention = blocks(
@@ -46,23 +52,27 @@ def read(c: Config) -> Layout:
         linear=lambda: delta_attention(c) if delta else lightning(c),
         full=lambda: softmax(c, delta=delta),
     )
+    if not c.has("mlp_layer_types"):
+        c.count("first_k_dense_replace", low=0)
     kinds = moe_after_dense(c, count)
     c.ignore(*OF_SOME_LAYERS, "moe_shared_expert_intermediate_size")
     made = blocks(
         kinds,
         dense=lambda: mlp(c),
-        moe=lambda: experts(c, shared=shared_width(c, shared_of(c)), router=router(c, delta=delta)),
+        moe=lambda: experts(c, shared=shared_width(c, shared_of(c), default=1), router=router(c, delta=delta)),
     )
     return decoder(c, attention, made, layers=pairs(names, kinds))
 
 
 def is_delta(c: Config) -> bool:
-    """Whether the linear layers are Kimi delta attention: only these have a convolution, only Lightning has a norm over groups."""
+    """Whether linear layers are Kimi delta attention: only these have a convolution, only Lightning has a norm over groups."""
     if c.has("short_conv_kernel_size"):
         c.ignore("group_norm_size", "use_qk_norm")
         return True
     if not c.has("group_norm_size") or any(name.startswith(("kda_", "no_kda")) for name in c.fields):
-        raise c.refuse("short_conv_kernel_size", "is not in the config, nor does it say that its linear layers are Lightning attention")
+        raise c.refuse(
+            "short_conv_kernel_size", "is not in the config, nor does it say that its linear layers are Lightning attention"
+        )
     return False
 
 
@@ -79,9 +89,15 @@ def attention_names(c: Config, count: int, *, delta: bool) -> list[str]:
     names = layer_types(c, count, named, every(group, LINEAR, FULL))
     whole = count // group * group
     if whole < count and delta:
-        raise c.refuse("layer_group_size", f"{count:,} layers are no whole groups of {group:,}, and engines differ on the rest", "add layer_types")
+        raise c.refuse(
+            "layer_group_size",
+            f"{count:,} layers are no whole groups of {group:,}, and engines differ on the rest",
+            "add layer_types",
+        )
     if whole < count:
-        c.caveat(f"The last {count - whole:,} layers make no whole group; they have softmax attention, as in the model's own code.")
+        c.caveat(
+            f"The last {count - whole:,} layers make no whole group; they have softmax attention, as in the model's own code."
+        )
     return names[:whole] + ["full"] * (count - whole)
 
 
@@ -98,7 +114,6 @@ def lightning(c: Config) -> dict[str, Any]:
 def delta_attention(c: Config) -> dict[str, Any]:
     """Kimi delta attention with the heads of softmax attention; transformers writes a width of its own beside head_dim."""
     heads = c.count(*HEADS)
-    c.must("use_kda_lora", False, True)
     full_rank = c.flag("no_kda_lora", default=True, stated=True)
     if c.has("use_kda_lora") and c.flag("use_kda_lora") is full_rank:
         raise c.refuse("use_kda_lora", "contradicts no_kda_lora")
@@ -115,7 +130,7 @@ def softmax(c: Config, *, delta: bool) -> dict[str, Any]:
     """Multi-head latent attention, in Ling 3.0 with a gate; grouped queries in Ring-linear."""
     if c.model_type == "bailing_moe_linear":
         c.must("full_attention_type", "gqa")
-        return grouped_query(c, qk_norm=c.flag("use_qk_norm"))
+        return grouped_query(c, num_key_value_heads=c.count(*KV_HEADS), qk_norm=c.flag("use_qk_norm"))
     c.must("full_attention_type", "mla")
     c.ignore("qk_head_dim")
     gate = None

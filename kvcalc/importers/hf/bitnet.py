@@ -1,4 +1,5 @@
-"""BitNet b1.58: Llama's layer with norms on the attention's output and inside the MLP. NanoChat: norms without weights, a plain MLP."""
+"""BitNet b1.58: Llama's layer with norms on the attention's output and inside the MLP. NanoChat: norms without weights, a plain
+MLP."""
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout

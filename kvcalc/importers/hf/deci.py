@@ -1,5 +1,5 @@
-"""DeciLM and what a search made of Llama (Nemotron-NAS): each layer has its own KV heads and its own MLP, or none of them, or a matrix
-in its place. DeciLM lists KV heads by layer; `block_configs` describes whole layers."""
+"""DeciLM and what a search made of Llama (Nemotron-NAS): each layer has its own KV heads and its own MLP, or none of them, or a
+matrix in its place. DeciLM lists KV heads by layer; `block_configs` describes whole layers."""
 
 from typing import Any
 

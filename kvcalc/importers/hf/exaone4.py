@@ -1,5 +1,5 @@
-"""EXAONE 4: norms after the blocks, and on queries and keys. The large one has a window in three of four layers ("LLLG"), the small one
-none."""
+"""EXAONE 4: norms after the blocks, and on queries and keys. The large one has a window in three of four layers ("LLLG"), the
+small one none."""
 
 from kvcalc.importers.config import Config, shown
 from kvcalc.importers.layout import Layout

@@ -1,5 +1,6 @@
-"""Falcon, and the first configs of it (RefinedWeb, RefinedWebModel). `num_kv_heads` counts only in the newer layer (40B and later); in
-the older one `multi_query` means one KV head, whatever stands there, and otherwise there are as many as query heads."""
+"""Falcon, and the first configs of it (RefinedWeb, RefinedWebModel). `num_kv_heads` counts only in the newer layer (40B and
+later); in the older one `multi_query` means one KV head, whatever stands there, and otherwise there are as many as query
+heads."""
 
 from kvcalc.importers.config import Config, Known, number
 from kvcalc.importers.hf.gpt2 import four_times, multi_head

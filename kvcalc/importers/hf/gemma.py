@@ -23,9 +23,7 @@ def both_ways(c: Config, value: object = True) -> bool:
     """Whether tokens attend to those after them too: then nothing is generated token by token."""
     if not c.has("use_bidirectional_attention") or c.fields["use_bidirectional_attention"] != value:
         return False
-    c.caveat(
-        "Tokens attend in both directions (use_bidirectional_attention); state and decode are those of the same layers run causally."
-    )
+    c.caveat("Tokens attend in both directions (use_bidirectional_attention); state and decode are those of causal layers.")
     return True
 
 

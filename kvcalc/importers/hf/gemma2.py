@@ -1,5 +1,5 @@
-"""Gemma 2: every other layer has a sliding window, the first one too, and norms stand before and after each block. VaultGemma has the
-norms before the blocks alone."""
+"""Gemma 2: every other layer has a sliding window, the first one too, and norms stand before and after each block. VaultGemma has
+the norms before the blocks alone."""
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.hf.gemma import both_ways, heads

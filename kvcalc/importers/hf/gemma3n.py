@@ -1,5 +1,5 @@
-"""Gemma 3n: Gemma 3's attention with four windows to one full layer; the last layers read the keys and values of earlier ones; per-layer
-embeddings, alternating updates of several residual streams and a low-rank branch beside attention."""
+"""Gemma 3n: Gemma 3's attention with four windows to one full layer; the last layers read the keys and values of earlier ones;
+per-layer embeddings, alternating updates of several residual streams and a low-rank branch beside attention."""
 
 from collections.abc import Sequence
 

@@ -1,5 +1,5 @@
-"""Gemma 4: Gemma 3's layers, where those without a window have wider heads, and may take the value from the key's projection. The small
-ones add per-layer embeddings and read the keys and values of earlier layers; one has experts beside its dense block."""
+"""Gemma 4: Gemma 3's layers, where those without a window have wider heads, and may take the value from the key's projection. The
+small ones add per-layer embeddings and read the keys and values of earlier layers; one has experts beside its dense block."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ WIDTHS = ("head_dim", "num_key_value_heads")
 
 def read(c: Config) -> Layout:
     omitted(c, num_attention_heads=8, num_key_value_heads=4, head_dim=HEAD_DIM, vocab_size=PER_LAYER_ROWS)
-    window = c.window("sliding_window", absent=1024 if c.model_type in UNIFIED else 512)
+    window = c.window("sliding_window", absent=1_024 if c.model_type in UNIFIED else 512)
     window = halved(window) if both_ways(c, "all") else window
     names = full_or_local(c, every(PERIOD, SLIDING, FULL))
     names[-1] = "full"
@@ -29,7 +29,7 @@ def read(c: Config) -> Layout:
     for name, widths in widths_by_kind(c, attention, names, key_is_value).items():
         attention[name] |= widths
     attention["full"]["attention_k_eq_v"] = key_is_value
-    shared = c.count("num_kv_shared_layers", default=0, low=0) if c.has("num_kv_shared_layers") else 0
+    shared = c.maybe("num_kv_shared_layers", low=0) or 0
     moe = c.model_type not in UNIFIED and c.flag("enable_moe_block")
     blocks = {"mlp": block(c, moe, 1), "wide": block(c, moe, 2)}
     wide = shared if c.flag("use_double_wide_mlp") else 0
@@ -48,15 +48,15 @@ def read(c: Config) -> Layout:
 def widths_by_kind(
     c: Config, attention: dict[str, dict[str, Any]], names: Sequence[str], key_is_value: bool
 ) -> dict[str, dict[str, Known]]:
-    """Head width and KV heads of the layers with a window and of those without: older files name the latter's apart, newer ones list
-    every layer that differs."""
+    """Head width and KV heads of the layers with a window and of those without: older files name the latter's apart, newer ones
+    list every layer that differs."""
     if "per_layer_config" not in c.fields:
         full = {"head_dim": c.count("global_head_dim", default=GLOBAL_HEAD_DIM)}
         groups = c.maybe("num_global_key_value_heads")
         return {"full": full | ({"num_key_value_heads": groups} if key_is_value and groups else {})}
     c.ignore("global_head_dim", "num_global_key_value_heads")
     listed = c.section("per_layer_config")
-    layers = {int(place): listed.section(place) for place in listed.fields if place.isdecimal()}
+    layers = {int(place): listed.section(place) for place in listed.fields if place.isdecimal() and len(place) < 6}
     if len(layers) != len(listed.fields) or any(place >= len(names) for place in layers):
         raise c.refuse("per_layer_config", f"must name layers from 0 to {len(names) - 1:,}, each once")
     found: dict[str, dict[str, Known]] = {}

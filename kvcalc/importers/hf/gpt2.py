@@ -1,5 +1,5 @@
-"""GPT-2: multi-head attention, biases everywhere, a table of positions. The MLP is four times as wide as the stream where `n_inner` is
-null."""
+"""GPT-2: multi-head attention, biases everywhere, a table of positions. The MLP is four times as wide as the stream where
+`n_inner` is null."""
 
 from typing import Any
 
@@ -48,4 +48,4 @@ def read(c: Config) -> Layout:
     c.ignore("scale_attn_by_inverse_layer_idx")
     attention = multi_head(c, qkv_bias=True, o_bias=True)
     block = four_times(c, "n_inner", mlp_bias=True)
-    return decoder(c, {"full": attention}, {"mlp": block}, tied=True, norm_bias=True, tables=positions(c))
+    return decoder(c, {"full": attention}, {"mlp": block}, tied=True, norm_bias=True, tables=positions(c), dtype="fp32")

@@ -1,5 +1,5 @@
-"""GPT-NeoX and Pythia: multi-head attention and a plain MLP with biases, two LayerNorms. The Japanese one has only one bias, on the
-output projection of the last layer, and says the MLP's width as a multiple."""
+"""GPT-NeoX and Pythia: multi-head attention and a plain MLP with biases, two LayerNorms. The Japanese one has only one bias, on
+the output projection of the last layer, and says the MLP's width as a multiple."""
 
 from kvcalc.importers.config import Config, number
 from kvcalc.importers.hf.gpt2 import multi_head

@@ -1,5 +1,5 @@
-"""Granite 3, HyperCLOVA X: Llama's layer with multipliers that size nothing; HyperCLOVA X adds norms after the blocks. Granite with sliding
-windows and CWM: one of four layers is full, the first one too; Granite's have a learned sink per head."""
+"""Granite 3, HyperCLOVA X: Llama's layer with multipliers that size nothing; HyperCLOVA X adds norms after the blocks. Granite
+with sliding windows and CWM: one of four layers is full, the first one too; Granite's have a learned sink per head."""
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout

@@ -1,5 +1,5 @@
-"""Helium, ERNIE 4.5 (dense) and Hunyuan (dense): Llama's layer. Helium's output projection never has a bias, ERNIE's `use_bias` is on
-every matrix, Hunyuan has norms on queries and keys."""
+"""Helium, ERNIE 4.5 (dense) and Hunyuan (dense): Llama's layer. Helium's output projection never has a bias, ERNIE's `use_bias`
+is on every matrix, Hunyuan has norms on queries and keys."""
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout
@@ -30,4 +30,6 @@ def hunyuan(c: Config) -> Layout:
     c.must("mlp_bias", False)
     c.must("use_cla", False)
     c.must("use_qk_norm", True)
+    c.must("norm_type", "rms")
+    c.ignore("cla_share_factor", "dense_list", "org_vocab_size", "class_num", "enable_lm_head_fp32", "use_rotary_pos_emb")
     return decoder(c, {"full": grouped_query(c, qk_norm=True, **biases(c))}, {"mlp": mlp(c)})

@@ -1,5 +1,5 @@
-"""Inkling's text model: grouped-query attention with short convolutions in every layer, most of them in a window; dense blocks first,
-then experts, of which the router weighs the shared ones too."""
+"""Inkling's text model: grouped-query attention with short convolutions in every layer, most of them in a window; dense blocks
+first, then experts, of which the router weighs the shared ones too."""
 
 from typing import Any
 
@@ -98,7 +98,7 @@ def read(c: Config) -> Layout:
 
 
 def widths(c: Config) -> tuple[str, str]:
-    """The fields with the width of a dense block and of an expert. Beside `dense_intermediate_size`, `intermediate_size` is an expert's."""
+    """The fields with the width of a dense block and of an expert. Beside a field for the former, `intermediate_size` is an expert's."""
     if c.has("dense_intermediate_size"):
         return "dense_intermediate_size", "intermediate_size"
     return "intermediate_size", "moe_intermediate_size"

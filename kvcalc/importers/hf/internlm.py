@@ -1,5 +1,5 @@
-"""InternLM 1 to 3: Llama's layer. `bias` is that of all four projections of attention; in InternLM3 of the MLP too, and `qkv_bias` must
-say the same."""
+"""InternLM 1 to 3: Llama's layer. `bias` is that of all four projections of attention; in InternLM3 of the MLP too, and
+`qkv_bias` must say the same."""
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.hf.gpt2 import even_heads, multi_head

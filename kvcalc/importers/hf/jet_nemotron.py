@@ -4,7 +4,7 @@ from typing import Any
 
 from kvcalc.importers.config import Config, Known, number
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import blocks, decoder, depth, grouped_query, layer_types, mlp, pairs
+from kvcalc.importers.pieces import KV_HEADS, blocks, decoder, depth, grouped_query, layer_types, mlp, pairs
 
 TYPES = ("jet_nemotron",)
 NAMES = {"jet": "jet", "attn": "full", "swa": "local"}
@@ -41,8 +41,10 @@ def read(c: Config) -> Layout:
     attention = blocks(
         names,
         jet=lambda: jet_block(kinds.section("jet")),
-        full=lambda: grouped_query(c, qkv_bias=True),
-        local=lambda: grouped_query(c, qkv_bias=True, window=window(kinds.section("swa"))),
+        full=lambda: grouped_query(c, qkv_bias=True, num_key_value_heads=c.count(*KV_HEADS)),
+        local=lambda: grouped_query(
+            c, qkv_bias=True, num_key_value_heads=c.count(*KV_HEADS), window=window(kinds.section("swa"))
+        ),
     )
     kinds.ignore(*(name for name in NAMES if name not in names))
     kinds.settle()

@@ -1,5 +1,5 @@
-"""Kimi-Linear and the text model of Kimi-K3: Kimi delta attention, and multi-head latent attention without rotary embedding in the layers
-that the config lists. These lists count from 1."""
+"""Kimi-Linear and the text model of Kimi-K3: Kimi delta attention, and multi-head latent attention without rotary embedding in the
+layers that the config lists. These lists count from 1."""
 
 from typing import Any
 
@@ -53,7 +53,11 @@ def attention_names(c: Config, lists: Config | None, count: int) -> list[str]:
 def delta_attention(c: Config, lists: Config | None) -> dict[str, Any]:
     """Kimi delta attention: as the checkpoint's section says it, or as transformers writes it again."""
     if lists is None:
-        fields = {"num_heads": "linear_num_heads", "head_dim": "linear_head_dim", "short_conv_kernel_size": "linear_conv_kernel_dim"}
+        fields = {
+            "num_heads": "linear_num_heads",
+            "head_dim": "linear_head_dim",
+            "short_conv_kernel_size": "linear_conv_kernel_dim",
+        }
         return {"kind": "kda", **{name: c.count(field) for name, field in fields.items()}}
     lists.ignore("gate_lower_bound")
     return {
@@ -77,7 +81,9 @@ def read(c: Config) -> Layout:
         lists.settle()
     if c.flag("mla_use_nope", default=True) and "mla" in names:
         c.caveat("The full layers use no rotary embedding, and still keep the elements of one beside the latent.")
+    if not c.has("mlp_layer_types"):
+        c.count("first_k_dense_replace", low=0, default=1)
     kinds = moe_after_dense(c, count, default=1)
     c.ignore(*OF_SOME_LAYERS)
-    made = blocks(kinds, dense=lambda: mlp(c), moe=lambda: experts(c, shared=shared_width(c), router=SIGMOID_ROUTER))
+    made = blocks(kinds, dense=lambda: mlp(c), moe=lambda: experts(c, shared=shared_width(c, default=1), router=SIGMOID_ROUTER))
     return decoder(c, attention, made, layers=pairs(names, kinds))

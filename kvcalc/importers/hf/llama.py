@@ -2,12 +2,11 @@
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import decoder, grouped_query, mlp
+from kvcalc.importers.pieces import biases, decoder, grouped_query, mlp, omitted
 
 TYPES = ("llama",)
 
 
 def read(c: Config) -> Layout:
-    bias = c.flag("attention_bias")
-    attention = grouped_query(c, qkv_bias=bias, o_bias=bias)
-    return decoder(c, {"full": attention}, {"mlp": mlp(c, mlp_bias=c.flag("mlp_bias"))})
+    omitted(c, hidden_size=4096, num_hidden_layers=32, num_attention_heads=32, intermediate_size=11_008, vocab_size=32_000)
+    return decoder(c, {"full": grouped_query(c, **biases(c))}, {"mlp": mlp(c, mlp_bias=c.flag("mlp_bias"))})

@@ -1,5 +1,5 @@
-"""Mellum 2 and Kolibri: experts in every layer, norms on queries and keys, windows in some layers. Kolibri adds norms after the blocks and
-a shared expert."""
+"""Mellum 2 and Kolibri: experts in every layer, norms on queries and keys, windows in some layers. Kolibri adds norms after the
+blocks and a shared expert."""
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout
@@ -28,7 +28,7 @@ def read(c: Config) -> Layout:
     attention = full_and_local(
         c,
         names,
-        c.window("sliding_window", absent=513 if kolibri else 1024),
+        c.window("sliding_window", absent=513 if kolibri else 1_024),
         num_key_value_heads=c.count("num_key_value_heads", default=4),
         head_dim=c.count("head_dim", default=128),
         qk_norm=True,

@@ -1,4 +1,5 @@
-"""MiniCPM: Llama's layer with a tied head. MiniCPM4.1 says under `sparse_config` that long contexts are read by blocks (InfLLM v2)."""
+"""MiniCPM: Llama's layer with a tied head. MiniCPM4.1 says under `sparse_config` that long contexts are read by blocks (InfLLM
+v2)."""
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout

@@ -1,5 +1,5 @@
-"""Ministral: Mistral's layer, of which `layer_types` says who slides; without the list all do where there is a window, and Ministral has
-one by default."""
+"""Ministral: Mistral's layer, of which `layer_types` says who slides; without the list all do where there is a window, and
+Ministral has one by default."""
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout

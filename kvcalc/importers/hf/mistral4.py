@@ -10,7 +10,7 @@ TYPES = ("mistral4",)
 def read(c: Config) -> Layout:
     count = depth(c)
     dense = dense_first(c, count)
-    attention = {"mla": latent(c, q_lora_rank=or_default(c, "q_lora_rank", 1024), attention_bias=c.flag("attention_bias"))}
+    attention = {"mla": latent(c, q_lora_rank=or_default(c, "q_lora_rank", 1_024), attention_bias=c.flag("attention_bias"))}
     blocks = {"moe": experts(c, shared=shared_width(c, default=1))}
     if dense:
         blocks["dense"] = mlp(c)

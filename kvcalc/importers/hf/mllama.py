@@ -4,7 +4,7 @@ from typing import Any
 
 from kvcalc.importers.config import Config, Known, number
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import blocks, decoder, depth, grouped_query, mlp, pairs
+from kvcalc.importers.pieces import KV_HEADS, blocks, decoder, depth, grouped_query, mlp, pairs
 
 TYPES = ("mllama_text_model", "mllama")
 EXTRA_ROWS = 8
@@ -20,8 +20,12 @@ def positions(c: Config) -> Known:
     return number((size // patch) ** 2 + 1, f"({size.origin} / {patch.origin})^2 + 1")
 
 
+def self_attention(c: Config) -> dict[str, Any]:
+    return grouped_query(c, num_key_value_heads=c.count(*KV_HEADS))
+
+
 def cross(c: Config) -> dict[str, Any]:
-    heads = grouped_query(c)
+    heads = self_attention(c)
     c.caveat("One image of one tile. An image may have several; without one these layers are skipped.")
     return {**heads, "kind": "cross", "max_source_positions": positions(c), "qk_norm": True, "gates": True}
 
@@ -33,5 +37,5 @@ def read(c: Config) -> Layout:
     if listed is None:
         raise c.refuse("cross_attention_layers", "is not in the config")
     names = ["cross" if place in listed else "full" for place in range(count)]
-    attention = blocks(names, full=lambda: grouped_query(c), cross=lambda: cross(c))
+    attention = blocks(names, full=lambda: self_attention(c), cross=lambda: cross(c))
     return decoder(c, attention, {"mlp": mlp(c)}, layers=pairs(names, "mlp"), extra_rows=EXTRA_ROWS)

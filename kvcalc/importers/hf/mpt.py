@@ -1,5 +1,5 @@
-"""MPT and Replit-Code: ALiBi, no biases, LayerNorms without biases, a plain MLP four times as wide as the stream. `attn_config` describes
-the attention."""
+"""MPT and Replit-Code: ALiBi, no biases, LayerNorms without biases, a plain MLP four times as wide as the stream. `attn_config`
+describes the attention."""
 
 from kvcalc.importers.config import Config, Known, number
 from kvcalc.importers.hf.gpt2 import TIMES, four_times, multi_head

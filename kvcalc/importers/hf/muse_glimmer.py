@@ -1,5 +1,5 @@
-"""Muse Glimmer: three layers with a window, then one without, counted from the last; a gate on the attention's output, norms before and
-after each block, and norms without weights on queries and keys."""
+"""Muse Glimmer: three layers with a window, then one without, counted from the last; a gate on the attention's output, norms
+before and after each block, and norms without weights on queries and keys."""
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout

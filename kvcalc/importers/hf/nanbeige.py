@@ -6,7 +6,14 @@ from kvcalc.importers.pieces import decoder, depth, grouped_query, mlp
 
 TYPES = ("nanbeige",)
 MOST = 64
-OFF = ("loop_share_kv", "enable_double_loop_split", "enable_depth_attention", "enable_hyper_connection", "enable_mhc", "qk_layernorm")
+OFF = (
+    "loop_share_kv",
+    "enable_double_loop_split",
+    "enable_depth_attention",
+    "enable_hyper_connection",
+    "enable_mhc",
+    "qk_layernorm",
+)
 
 
 def read(c: Config) -> Layout:
@@ -22,6 +29,8 @@ def read(c: Config) -> Layout:
     first = [Layer("full", "mlp")] * count
     again = [Layer("full", "mlp", again=place) for place in range(count)]
     if loops > 1:
-        c.caveat(f"The layers run {loops:,} times: weights are stored once, and read and multiplied in each pass; each pass has its own cache.")
+        c.caveat(
+            f"The layers run {loops:,} times: weights are stored once, and read and multiplied in each pass; each has its own cache."
+        )
     attention = grouped_query(c, qkv_bias=bias, o_bias=bias)
     return decoder(c, {"full": attention}, {"mlp": mlp(c, mlp_bias=c.flag("mlp_bias"))}, layers=first + again * (loops - 1))

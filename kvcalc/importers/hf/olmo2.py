@@ -1,5 +1,5 @@
-"""OLMo 2, OLMo 3 and FlexOlmo: norms after the blocks, and on all queries and all keys together. OLMo 3 has a window in three of four
-layers; FlexOlmo has experts."""
+"""OLMo 2, OLMo 3 and FlexOlmo: norms after the blocks, and on all queries and all keys together. OLMo 3 has a window in three of
+four layers; FlexOlmo has experts."""
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout

@@ -4,7 +4,20 @@ from typing import Any
 
 from kvcalc.importers.config import Config, number
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import FULL, HEADS, LINEAR, blocks, decoder, depth, every, grouped_query, hidden_size, layer_types, mlp, pairs
+from kvcalc.importers.pieces import (
+    FULL,
+    HEADS,
+    LINEAR,
+    blocks,
+    decoder,
+    depth,
+    every,
+    grouped_query,
+    hidden_size,
+    layer_types,
+    mlp,
+    pairs,
+)
 
 TYPES = ("olmo_hybrid",)
 PERIOD = 4
@@ -15,14 +28,17 @@ SIZELESS = ("allow_neg_eigval", "use_gate", "a_log_min", "a_log_max", "dt_min", 
 def delta_net(c: Config) -> dict[str, Any]:
     """A gated delta net; what the config does not say follows from the heads of full attention."""
     heads = c.count(*HEADS)
-    keys = c.maybe("linear_num_key_heads") or number(heads, "num_attention_heads")
-    width = c.maybe("linear_key_head_dim") or number(int(0.75 * hidden_size(c) / keys), "0.75 x hidden_size / linear_num_key_heads")
+    keys = c.maybe("linear_num_key_heads") or number(heads, "num_attention_heads: no field of its own")
+    width = c.maybe("linear_key_head_dim") or number(
+        int(0.75 * hidden_size(c) / keys), "0.75 x hidden_size / linear_num_key_heads: no field of its own"
+    )
     return {
         "kind": "gdn",
         "linear_num_key_heads": keys,
-        "linear_num_value_heads": c.maybe("linear_num_value_heads") or number(heads, "num_attention_heads"),
+        "linear_num_value_heads": c.maybe("linear_num_value_heads") or number(heads, "num_attention_heads: no field of its own"),
         "linear_key_head_dim": width,
-        "linear_value_head_dim": c.maybe("linear_value_head_dim") or number(2 * width, "2 x linear_key_head_dim"),
+        "linear_value_head_dim": c.maybe("linear_value_head_dim")
+        or number(2 * width, "2 x linear_key_head_dim: no field of its own"),
         "linear_conv_kernel_dim": c.count("linear_conv_kernel_dim", default=4),
     }
 

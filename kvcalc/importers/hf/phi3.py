@@ -1,5 +1,5 @@
-"""Phi-3, Phi-3.5, Phi-4 and the text model of Phi-4-multimodal: Llama's layer with fused projections, all layers in a window where there
-is one. A window as long as the context saves nothing."""
+"""Phi-3, Phi-3.5, Phi-4 and the text model of Phi-4-multimodal: Llama's layer with fused projections, all layers in a window
+where there is one. A window as long as the context saves nothing."""
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout

@@ -1,4 +1,5 @@
-"""Phi-3-small: block-sparse attention, dense in the last of every `dense_attention_every_n_layers`; LayerNorms, biases everywhere."""
+"""Phi-3-small: block-sparse attention, dense in the last of every `dense_attention_every_n_layers`; LayerNorms, biases
+everywhere."""
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.hf.gpt2 import even_heads

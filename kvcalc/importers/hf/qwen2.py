@@ -12,7 +12,7 @@ WINDOW = 4096
 
 
 def windowed(c: Config, *, first: int = 28, **more: Any) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Attention, and its name in each layer: `full` and `local`. `first`: the class's first layer that slides, where sliding is on."""
+    """Attention, and its name in each layer: `full` and `local`. `first`: the class's first layer that slides, if any do."""
     said = c.maybe("max_window_layers", low=0)
     window = c.window("sliding_window", absent=WINDOW) if c.flag("use_sliding_window") else None
     if window is None:

@@ -1,5 +1,5 @@
-"""RWKV: version 4 as transformers has it, versions 6 and 7 as flash-linear-attention and the authors' own code have them. Time mixing
-and channel mixing in every layer, and a norm on the embeddings."""
+"""RWKV: version 4 as transformers has it, 6 as flash-linear-attention or the authors' own code, 7 as flash-linear-attention. Time
+mixing and channel mixing in every layer, and a norm on the embeddings."""
 
 from typing import Any
 
@@ -8,21 +8,23 @@ from kvcalc.importers.layout import Layout
 from kvcalc.importers.pieces import decoder, depth, hidden_size, pairs
 
 TYPES = ("rwkv", "rwkv6", "rwkv7")
-MULTIPLE = 32
-"""Widths that are calculated are multiples of it."""
+WIDE = 4096
+"""hidden_size from which on the authors' code for version 6 has ranks twice as large."""
 
 
 def residual(*, bias: bool = True, embedding_norm: bool = True) -> dict[str, Any]:
     return {"kind": "plain", "norm_bias": bias, "embedding_norm": embedding_norm}
 
 
-def width(c: Config, ratio: float, *, up: bool) -> Known:
-    """Width of the channel mixing: said, or a multiple of hidden_size."""
-    said = c.maybe("intermediate_size")
-    if said is not None:
-        return said
-    times = int(hidden_size(c) * ratio)
-    return number((times + (MULTIPLE - 1) * up) // MULTIPLE * MULTIPLE, f"{ratio:g} x hidden_size, a multiple of {MULTIPLE}")
+def channels(c: Config, ratio: float, *, multiple: int = 1, up: bool = False, receptance: bool = True) -> dict[str, Any]:
+    """Channel mixing of intermediate_size; where the config does not say it, of a multiple of hidden_size, rounded."""
+    width = c.maybe("intermediate_size")
+    if width is None:
+        said = c.ratio("hidden_ratio", default=ratio) if up else ratio
+        times = int(hidden_size(c) * said) + (multiple - 1 if up else 0)
+        width = number(times // multiple * multiple, f"{said:g} x hidden_size: no field of its own")
+    c.ignore("hidden_ratio")
+    return {"kind": "rwkv_channel_mix", "intermediate_size": width, "receptance": receptance}
 
 
 def read(c: Config) -> Layout:
@@ -31,20 +33,14 @@ def read(c: Config) -> Layout:
 
 def four(c: Config) -> Layout:
     mixing = {"kind": "rwkv4", "attention_hidden_size": c.maybe("attention_hidden_size")}
-    channels = {"kind": "rwkv_channel_mix", "intermediate_size": width(c, 4, up=False)}
-    return decoder(c, {"time_mix": mixing}, {"channel_mix": channels}, residual=residual(), context=c.maybe("context_length"))
+    context = c.maybe("context_length")
+    return decoder(c, {"time_mix": mixing}, {"channel_mix": channels(c, 4)}, residual=residual(), context=context)
 
 
 def six(c: Config) -> Layout:
-    if c.has("head_size"):
-        mixing, norms = own_six(c), residual()
-        channels = width(c, 3.5, up=False)
-    else:
-        mixing, norms = fla_six(c), fla_residual(c)
-        channels = width(c, c.ratio("hidden_ratio", default=3.5), up=True)
-    return decoder(
-        c, {"time_mix": mixing}, {"channel_mix": {"kind": "rwkv_channel_mix", "intermediate_size": channels}}, residual=norms
-    )
+    own = c.has("head_size")
+    mixing, norms = (own_six(c), residual()) if own else (fla_six(c), fla_residual(c))
+    return decoder(c, {"time_mix": mixing}, {"channel_mix": channels(c, 3.5, multiple=32, up=not own)}, residual=norms)
 
 
 def own_six(c: Config) -> dict[str, Any]:
@@ -59,9 +55,6 @@ def own_six(c: Config) -> dict[str, Any]:
         "proj_low_rank_dim": number(64 if wide else 32, "the model's code: 64 where hidden_size is 4096, else 32"),
         "gate_low_rank_dim": number(128 if wide else 64, "the model's code: 128 where hidden_size is 4096, else 64"),
     }
-
-
-WIDE = 4096
 
 
 def fla_six(c: Config) -> dict[str, Any]:
@@ -111,10 +104,6 @@ def seven(c: Config) -> Layout:
         "gate_low_rank_dim": c.count("gate_low_rank_dim"),
     }
     mixing = {"first": first, "rest": {**first, "v_low_rank_dim": c.count("v_low_rank_dim")}}
-    channels = {
-        "kind": "rwkv_channel_mix",
-        "intermediate_size": width(c, c.ratio("hidden_ratio", default=4), up=True),
-        "receptance": False,
-    }
+    block = channels(c, 4, multiple=32, up=True, receptance=False)
     layers = pairs(["first"] + ["rest"] * (count - 1), "channel_mix")
-    return decoder(c, mixing, {"channel_mix": channels}, layers=layers, residual=fla_residual(c))
+    return decoder(c, mixing, {"channel_mix": block}, layers=layers, residual=fla_residual(c))

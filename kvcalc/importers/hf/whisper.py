@@ -22,7 +22,10 @@ def attention(c: Config) -> dict[str, Any]:
     frames = c.count("max_source_positions")
     return {
         "kind": "composite",
-        "parts": {"self": {"kind": "gqa", **same, **biases}, "cross": {"kind": "cross", **same, "max_source_positions": frames, **biases}},
+        "parts": {
+            "self": {"kind": "gqa", **same, **biases},
+            "cross": {"kind": "cross", **same, "max_source_positions": frames, **biases},
+        },
     }
 
 
@@ -35,8 +38,12 @@ def encoder(c: Config) -> int:
 
 
 def read(c: Config) -> Layout:
-    c.ignore("num_hidden_layers", "encoder_attention_heads", "classifier_proj_size", "median_filter_width", "use_weighted_layer_sum")
-    c.ignore("apply_spec_augment", "encoder_layerdrop", "decoder_layerdrop", *(name for name in c.fields if name.startswith("mask_")))
+    c.ignore(
+        "num_hidden_layers", "encoder_attention_heads", "classifier_proj_size", "median_filter_width", "use_weighted_layer_sum"
+    )
+    c.ignore(
+        "apply_spec_augment", "encoder_layerdrop", "decoder_layerdrop", *(name for name in c.fields if name.startswith("mask_"))
+    )
     positions = c.count("max_target_positions", high=1 << 40)
     block = mlp(c, "decoder_ffn_dim", gated=False, mlp_bias=True)
     c.caveat("The decoder. The encoder runs once for each piece of audio; it is counted with `--include encoder`.")

@@ -71,7 +71,7 @@ def drawing(request: Request) -> Drawing:
 
 
 def _rows(model: ModelSpec, scenario: Scenario) -> list[dict[str, Cell]]:
-    """The layers in order; what each owns is its part of its blocks' state."""
+    """The layers in order; what each owns is its part of its blocks' state, all passes of a loop together."""
     owned = [0] * model.num_hidden_layers
     for block in blocks_of(model, scenario):
         each = of_blocks(model, scenario, (block,)).totals.state_bytes // block.layers
@@ -89,6 +89,7 @@ def _rows(model: ModelSpec, scenario: Scenario) -> list[dict[str, Cell]]:
             "query_heads": getattr(model.attention[layer.attention], "num_attention_heads", None),
         }
         for layer in model.plan
+        if not layer.again
     ]
 
 
