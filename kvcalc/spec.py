@@ -501,7 +501,8 @@ class ModelSpec(Record):
         yield Block("model", kind_of(self.residual), 1, (), tuple(self.residual.model_weights(site)), (), ())
         yield Block("embedding", "token", 1, (), tuple(self.embedding.model_weights(site)), (), (), part="embedding")
         for key, part in self.embedding.tables.items():
-            yield Block(key, key, 1, (), tuple(part.model_weights(site)), (), (), part="table")
+            rows, weights = tuple(part.rows(site)), tuple(part.model_weights(site))
+            yield Block(key, key, 1, rows, weights, (), (), part="table", kinds=part.kinds)
             per_layer = tuple(part.weights(site))
             if per_layer:
                 layers = self.num_hidden_layers

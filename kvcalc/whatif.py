@@ -410,7 +410,8 @@ def _without_per_layer(model: ModelSpec) -> dict[str, Any] | None:
 def _without_streams(model: ModelSpec) -> dict[str, Any] | None:
     if model.residual.streams_kept == 1:
         return None
-    data = _data(model) | {"residual": {"kind": "plain"}}
+    norms = getattr(model.residual, "norms_per_layer", 2)
+    data = _data(model) | {"residual": {"kind": "plain", "norms_per_layer": norms}}
     for table in data["embedding"].values():
         if isinstance(table, dict) and "hc_mult" in table:
             table["hc_mult"] = 1

@@ -8,7 +8,7 @@ Worked    deepseek-v3, routed_experts, parameters: 58 x 256 x 3 x 7168 x 2048 = 
 Omits     the activation function and the weighting of the experts' outputs in the FLOPs
 Assumes   uniform routing; each chosen expert is read once per step
 Used by   DeepSeek, Laguna, ZAYA1, gpt-oss, Kimi-K2, Qwen3-Next, Gemma 4 26B-A4B (with a dense block beside), Nemotron 3
-          Super (experts of a latent)
+          Super and Kimi-K3 (experts of a latent)
 Source    Shazeer et al. 2017, arXiv:1701.06538; DeepSeekMoE, arXiv:2401.06066; transformers models/nemotron_h
 """
 
@@ -40,6 +40,7 @@ class MoE(FeedForward):
         None,
         description="Width that the experts work in, between a projection down and one up; not given: hidden_size [elements]",
     )
+    latent_norm: bool = Field(False, description="A norm on the sum of the routed experts' outputs, before the projection up")
 
     @model_validator(mode="after")
     def _consistent(self) -> "MoE":
@@ -47,6 +48,8 @@ class MoE(FeedForward):
             raise ValueError(f"num_experts_per_tok {self.num_experts_per_tok} is more than num_experts {self.num_experts}")
         if self.shared_expert_gate and self.shared_intermediate_size is None:
             raise ValueError("shared_expert_gate needs shared_intermediate_size")
+        if self.latent_norm and self.latent_size is None:
+            raise ValueError("latent_norm needs latent_size")
         return self
 
     def weights(self, site: Site) -> Iterator[Weight]:
@@ -65,6 +68,8 @@ class MoE(FeedForward):
         if self.latent_size is not None:
             yield Weight("fc1_latent_proj", "shared_experts", (inside, d))
             yield Weight("fc2_latent_proj", "shared_experts", (d, inside))
+        if self.latent_norm:
+            yield vector("latent_norm", "norms", inside)
         yield from self.router.routing(site, experts, chosen)
         if self.shared_intermediate_size is not None:
             shared = self.shared_intermediate_size

@@ -78,13 +78,24 @@ IN_A_LAYER: dict[str, tuple[str, ...]] = {
     "ssm_ba.weight": ("attention.in_proj_ba",),
     "ssm_alpha.weight": ("attention.in_proj_ba",),
     "ssm_beta.weight": ("attention.in_proj_ba",),
+    "altup_router.weight": ("altup.modality_router",),
+    "altup_router_norm.weight": ("norms.router_norm",),
+    "altup_predict_coef.weight": ("altup.prediction_coefs",),
+    "altup_correct_coef.weight": ("altup.correction_coefs",),
+    "altup_correct_scale.weight": ("altup.correct_output_scale",),
+    "laurel_l.weight": ("laurel.laurel_left",),
+    "laurel_r.weight": ("laurel.laurel_right",),
+    "laurel_post_norm.weight": ("norms.post_laurel_norm",),
+    "inp_gate.weight": ("ple_projections.per_layer_input_gate",),
+    "proj.weight": ("ple_projections.per_layer_projection",),
+    "post_norm.weight": ("norms.post_per_layer_input_norm",),
     "shortconv.conv.weight": ("attention.conv",),
     "shortconv.in_proj.weight": ("attention.in_proj",),
     "shortconv.out_proj.weight": ("attention.out_proj",),
 }
 """Of each tensor of a layer, the weights of a spec that it may hold, the likeliest first. Source: gguf-py/gguf/constants.py."""
 
-LAYER_NORM = re.compile(r"(attn|ffn|post_attention|post_ffw|pre_ffw|attn_post|layer_output)(_norm)(_[12])?\.(weight|bias)")
+LAYER_NORM = re.compile(r"(attn|ffn|post_attention|post_ffw|pre_ffw|attn_post|layer_output)_norm(_[12])?(\.weight|\.bias)?")
 OLD_EXPERT = re.compile(r"ffn_(gate|up|down)\.\d+\.weight")
 """The first files of Mixtral had a tensor for each expert."""
 
@@ -97,8 +108,10 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "token_embd_norm.weight": ("norms.embedding_norm", "norms.final_norm"),  # LFM2's last norm goes by this name
     "token_embd_norm.bias": ("norms.embedding_norm",),
     "position_embd.weight": ("position_embeddings.position_table",),
-    "per_layer_token_embd.weight": ("per_layer_embeddings.per_layer_embedding",),
+    "per_layer_token_embd.weight": ("ple_table.per_layer_table",),
     "per_layer_model_proj.weight": ("ple_projections.per_layer_model_projection",),
+    "altup_proj.weight": ("altup.altup_projections",),
+    "altup_unembd_proj.weight": ("altup.altup_unembed_projections",),
     "per_layer_proj_norm.weight": ("norms.per_layer_projection_norm",),
 }
 

@@ -529,6 +529,8 @@ def granite_hybrid(k: Keys) -> Fields:
     if many:
         found |= k.required(num_experts_per_tok="expert_used_count", shared_intermediate_size="expert_shared_feed_forward_length")
         found |= dense(k)
+    elif k.has("expert_shared_feed_forward_length"):
+        found |= k.required(shared_intermediate_size="expert_shared_feed_forward_length")
     else:
         found |= k.required(shared_intermediate_size="feed_forward_length")
     return found | mamba2_sizes(k)

@@ -5,8 +5,8 @@ Formula   parameters/layer = n x hidden_size + n^3 + n^2 + hidden_size (altup) +
           once in the model = 2 (n - 1) x hidden_size^2, which make n copies of the embedding and one vector of the n
 Worked    gemma-3n-e4b, altup, parameters: 35 x (4 x 2048 + 64 + 16 + 2048) + 2 x 3 x 2048 x 2048 = 25,527,024 parameters
 Omits     norms and tanh in the FLOPs
-Assumes   the n copies are read and written once by the prediction and once by the correction, elements of 16 bits; what a layer does
-          to the one copy that it runs is a plain residual's
+Assumes   the n copies are read and written once by the prediction and once by the correction, elements of 16 bits; what a layer
+          does to the one copy that it runs is a plain residual's
 Used by   Gemma 3n
 Source    AltUp, arXiv:2301.13310; LAuReL, arXiv:2411.07501; transformers models/gemma3n
 """

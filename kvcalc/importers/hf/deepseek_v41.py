@@ -23,6 +23,7 @@ WEIGHTS = {
     "routed_experts": "mxfp4",
     "engram_table": "mxfp8",
 }
+BIASES = number(2, "for the text and for images")
 STATE = {"window": "mxfp8", "entry": "nvfp4", "index_key": "mxfp4"}
 """What vLLM keeps for this model."""
 
@@ -51,7 +52,7 @@ def read(c: Config) -> Layout:
         attention.setdefault(name, _part(c, role, ratio))
         reuses = source if role in ("reindex", "reuse") else None
         layers.append(Layer(name, "moe", reuses, replay=c.count("sliding_window") if decodes else None))
-    router = {"kind": "linear", "scoring_func": "sqrtsoftplus", "correction_bias": "parameter", "correction_biases": 2}
+    router = {"kind": "linear", "scoring_func": "sqrtsoftplus", "correction_bias": "parameter", "correction_biases": BIASES}
     c.caveat("The native state is what vLLM keeps. Draft stages and the vision tower are not counted.")
     c.caveat("In a prefill only the last tokens of a window run the decoder's layers; all run the projections of its entries.")
     streams = c.count("hc_mult")

@@ -22,7 +22,7 @@ def read(c: Config) -> Layout:
     count = depth(c)
     kinds = sparse(c, count)
     bias = c.flag("use_bias")
-    if bias and "moe" in kinds and c.maybe(*SHARED, low=0):
+    if bias and "moe" in kinds and c.maybe(*SHARED, low=0) != 0:
         raise c.refuse("use_bias", "biases on shared experts are not understood")
     router = {"kind": "linear", "correction_bias": "parameter"}
     made = blocks(

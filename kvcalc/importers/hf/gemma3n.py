@@ -20,6 +20,10 @@ def sharing(c: Config, attention: Sequence[str], feedforward: Sequence[str], sha
     for name in attention[max(first, 0) :]:
         if name not in last:
             raise c.refuse("num_kv_shared_layers", f"{shared:,} leaves no layer ({name}) whose keys and values others could read")
+    if shared:
+        c.caveat(
+            f"A checkpoint may carry k, v and k_norm of the {shared:,} layers that share KV; nothing uses them: not counted."
+        )
     return [
         Layer(name, block, reuses=last[name] if place >= first else None)
         for place, (name, block) in enumerate(zip(attention, feedforward, strict=True))

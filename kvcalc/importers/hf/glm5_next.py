@@ -21,7 +21,7 @@ def read(c: Config) -> Layout:
         c.must(name, True)
     c.must("qk_rope_head_dim", 0)
     c.ignore("num_nextn_predict_layers", "index_share_for_mtp_iteration", "indexer_rope_interleave", "linear_lower_bound")
-    c.ignore("hc_sinkhorn_iters")
+    c.ignore("hc_sinkhorn_iters", "linear_num_heads", "linear_head_dim", "linear_conv_kernel_dim")
     count, lists = depth(c), c.maybe_section("linear_attn_config")
     names = attention_names(c, lists, count)
     attention = blocks(names, linear=lambda: linear(c, lists), sparse=lambda: pooled(c))

@@ -1,4 +1,4 @@
-"""HY-V4: GLM-5.2's attention with shared indexers, a gate on its output and learned sinks; hyper-connections that do not mix the streams."""
+"""HY-V4: GLM-5.2's attention with shared indexers, a gate on its output and learned sinks; hyper-connections that mix no streams."""
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.hf.glm_moe_dsa import OWN, SPARSE, TAKEN, choices, dense_first, v3_blocks, with_indexer
@@ -16,12 +16,14 @@ WEIGHTS = {"mhc": "fp32"}
 def read(c: Config) -> Layout:
     for name in ("enable_ihc", "gated_mla", "learnable_sink", "use_mla", "use_dsa"):
         c.must(name, True)
-    c.ignore("num_nextn_predict_layers", "enable_lm_head_fp32", "bitwise_backward_align", "hc_magnitude", "moe_layer_freq")
+    c.ignore("num_nextn_predict_layers", "enable_lm_head_fp32", "bitwise_backward_align", "hc_magnitude", "mtp_loss_factor")
     count = depth(c)
     layer_types(c, count, KINDS, lambda _: "indexed_attention")
     names = c.words("indexer_types", known=(OWN, TAKEN), length=count, longer=True)
     if names is None:
-        c.caveat(f"The config does not say which layers have an indexer; as in its class, the first two and every {PERIOD}th after.")
+        c.caveat(
+            f"The config does not say which layers have an indexer; as in its class, the first two and every {PERIOD}th after."
+        )
         names = [OWN if place == 0 or (place - 1) % PERIOD == 0 else TAKEN for place in range(count)]
     if names[0] != OWN:
         raise c.refuse("indexer_types", "the first layer has no indexer, and there is none before it")

@@ -8,7 +8,9 @@ TYPES = ("jetmoe",)
 
 
 def read(c: Config) -> Layout:
-    c.ignore("num_attention_heads", "moe_num_experts_per_tok")
+    c.ignore("num_attention_heads", "length")
+    c.must("bias", True)
+    c.must("glu", True)
     attention = {
         "kind": "moa",
         "num_experts": c.count(*EXPERTS),

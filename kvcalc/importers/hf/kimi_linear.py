@@ -69,11 +69,22 @@ def delta_attention(c: Config, lists: Config | None) -> dict[str, Any]:
     }
 
 
+def must_say(c: Config | None, *names: str) -> None:
+    """Fields that Kimi-K3 has and Kimi-Linear has not: without them it would be read as the other."""
+    for name in names:
+        if c is not None and name not in c.fields:
+            raise c.refuse(name, "is not in the config")
+
+
 def read(c: Config) -> Layout:
     c.must("attention_bias", False)
     c.must("moe_router_activation_func", "sigmoid")
     c.ignore("num_nextn_predict_layers", "use_grouped_topk", "num_expert_group", "moe_renormalize")
+    c.ignore("activation_situ_beta", "activation_situ_linear_beta", "latent_moe_use_norm", "routed_expert_hidden_size")
     count, lists = depth(c), c.maybe_section("linear_attn_config")
+    if "kimi_k3" in (c.model_type, c.outer.model_type if c.outer else ""):
+        must_say(c, "attn_res_block_size", "routed_expert_hidden_size", "latent_moe_use_norm", "mla_use_output_gate")
+        must_say(lists, "use_full_rank_gate")
     names = attention_names(c, lists, count)
     gate = "per_element" if c.flag("mla_use_output_gate") else None
     attention = blocks(names, kda=lambda: delta_attention(c, lists), mla=lambda: latent(c, output_gate=gate))
@@ -85,5 +96,14 @@ def read(c: Config) -> Layout:
         c.count("first_k_dense_replace", low=0, default=1)
     kinds = moe_after_dense(c, count, default=1)
     c.ignore(*OF_SOME_LAYERS)
-    made = blocks(kinds, dense=lambda: mlp(c), moe=lambda: experts(c, shared=shared_width(c, default=1), router=SIGMOID_ROUTER))
-    return decoder(c, attention, made, layers=pairs(names, kinds))
+    made = blocks(kinds, dense=lambda: mlp(c), moe=lambda: routed(c))
+    residual = {"kind": "attn_res"} if c.maybe("attn_res_block_size") else None
+    return decoder(c, attention, made, layers=pairs(names, kinds), residual=residual)
+
+
+def routed(c: Config) -> dict[str, Any]:
+    """Experts; in Kimi-K3 they work in a latent, with a norm before the way back."""
+    latent_size = c.maybe("routed_expert_hidden_size")
+    norm = latent_size is not None and c.flag("latent_moe_use_norm", stated=True)
+    shared = shared_width(c, default=1)
+    return experts(c, shared=shared, router=SIGMOID_ROUTER, latent_size=latent_size, latent_norm=norm)

@@ -6,6 +6,7 @@ from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout
 from kvcalc.importers.pieces import (
     FULL,
+    KV_HEADS,
     SIGMOID_ROUTER,
     blocks,
     decoder,
@@ -36,12 +37,13 @@ def read(c: Config) -> Layout:
     c.must("scoring_func", "sigmoid")
     c.must("use_routing_bias", True)
     c.must("n_shared_experts", 1)
-    c.ignore("num_mtp_modules", "num_nextn_predict_layers", "use_mtp", "use_gemma_norm", "rotary_dim", "index_local_blocks")
+    c.ignore("num_mtp_modules", "num_nextn_predict_layers", "use_mtp", "use_gemma_norm", "swiglu_alpha", "index_local_blocks")
     count, section = depth(c), c.maybe_section("sparse_attention_config")
     names = attention_names(c, section, count)
     attention = blocks(names, full=lambda: heads(c), sparse=lambda: sparse(c, section))
-    if section is not None:
+    if section is not None and "sparse" in names:
         section.settle()
+    c.ignore(*LONGER)
     if not c.has("mlp_layer_types") and not isinstance(c.fields.get("moe_layer_freq"), list):
         raise c.refuse("moe_layer_freq", "is not in the config as a list, nor is mlp_layer_types")
     kinds = moe_after_dense(c, count)
@@ -51,7 +53,9 @@ def read(c: Config) -> Layout:
         width = ("intermediate_size", "moe_intermediate_size")
         return experts(c, width=width, shared=c.count("shared_intermediate_size"), router=SIGMOID_ROUTER)
 
-    return decoder(c, attention, blocks(kinds, dense=lambda: mlp(c, "dense_intermediate_size"), moe=routed), layers=pairs(names, kinds))
+    return decoder(
+        c, attention, blocks(kinds, dense=lambda: mlp(c, "dense_intermediate_size"), moe=routed), layers=pairs(names, kinds)
+    )
 
 
 def attention_names(c: Config, section: Config | None, count: int) -> list[str]:
@@ -69,7 +73,7 @@ def attention_names(c: Config, section: Config | None, count: int) -> list[str]:
 
 def heads(c: Config) -> dict[str, Any]:
     """Grouped-query attention with a norm for each head."""
-    return grouped_query(c, head_dim=c.count("head_dim"), qk_norm=True)
+    return grouped_query(c, num_key_value_heads=c.count(*KV_HEADS), head_dim=c.count("head_dim"), qk_norm=True)
 
 
 def sparse(c: Config, section: Config | None) -> dict[str, Any]:
@@ -85,6 +89,4 @@ def sparse(c: Config, section: Config | None) -> dict[str, Any]:
         raise section.refuse("sparse_disable_index_value", "an indexer with values is not understood")
     for name, other in LONGER.items():
         part[name] = section.count(other) if section.has(other) else c.count(name)
-        c.ignore(name)
     return part
-

@@ -29,7 +29,9 @@ def read(c: Config) -> Layout:
 
 def part(c: Config, *, rotary: bool, indexer: str) -> dict[str, Any]:
     """One layer's attention. Without rotary embedding its elements go to the other part of a head."""
-    found = indexed(c, latent(c, softmax_scaling=True, attention_bias=c.flag("attention_bias"), indexer_type=indexer))
+    found = indexed(
+        c, latent(c, q_lora_rank=None, softmax_scaling=True, attention_bias=c.flag("attention_bias"), indexer_type=indexer)
+    )
     if not rotary:
         nope, rope = found["qk_nope_head_dim"], found["qk_rope_head_dim"]
         found |= {

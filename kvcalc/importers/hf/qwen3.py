@@ -1,4 +1,4 @@
-"""Qwen3, and the text model of Qwen3-VL: Qwen2's layer with norms on queries and keys, and no biases unless the config says so."""
+"""Qwen3, and the text model of Qwen3-VL: Qwen2's layer with norms on queries and keys, biases only if the config says so."""
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.hf.qwen2 import windowed

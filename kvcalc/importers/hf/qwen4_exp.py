@@ -7,7 +7,20 @@ from kvcalc.importers.config import MAX_ROWS, Config, number
 from kvcalc.importers.hf.qwen3_next import DTYPES, delta_net
 from kvcalc.importers.hf.qwen_moe import gated_shared
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import FULL, LINEAR, blocks, decoder, depth, every, experts, grouped_query, hidden_size, layer_types, pairs
+from kvcalc.importers.pieces import (
+    FULL,
+    KV_HEADS,
+    LINEAR,
+    blocks,
+    decoder,
+    depth,
+    every,
+    experts,
+    grouped_query,
+    hidden_size,
+    layer_types,
+    pairs,
+)
 
 TYPES = ("qwen4_exp_text", "qwen4_exp", "qwen3_8_flash_next_text", "qwen3_8_flash_next")
 NAMES = {LINEAR: "linear"} | dict.fromkeys((FULL, "indexed_attention", "qwen_sparse_attention"), "sparse")
@@ -22,7 +35,9 @@ def read(c: Config) -> Layout:
     c.must("attn_output_gate", True)
     c.must("indexer_kv_heads", 1)
     c.must("decoder_sparse_step", 1)
-    c.ignore("mtp_num_hidden_layers", "mtp_use_dedicated_embeddings", "output_gate_type", "mlp_only_layers", "number_of_conv_states")
+    c.ignore(
+        "mtp_num_hidden_layers", "mtp_use_dedicated_embeddings", "output_gate_type", "mlp_only_layers", "number_of_conv_states"
+    )
     count = depth(c)
     period = c.maybe("full_attention_interval")
     if period is None and not c.has("layer_types"):
@@ -49,7 +64,9 @@ def sparse(c: Config) -> dict[str, Any]:
     """Gated attention with an index key for each group of tokens."""
     names = ("indexer_n_heads", "indexer_head_dim", "indexer_budget", "indexer_compress_ratio")
     indexer = {name: c.count(name) for name in names}
-    return {**grouped_query(c, default_head_dim=256, qk_norm=True, output_gate="per_element"), "kind": "qsa", **indexer}
+    groups = c.count(*KV_HEADS)
+    heads = grouped_query(c, num_key_value_heads=groups, default_head_dim=256, qk_norm=True, output_gate="per_element")
+    return {**heads, "kind": "qsa", **indexer}
 
 
 # -- n-grams ------------------------------------------------------------------------------------------------------------------------
@@ -59,7 +76,13 @@ def ngrams(c: Config, count: int, streams: int) -> dict[str, Any]:
     """The tables of the layers in `ple_layer_ids`, which counts from 1; none where it is empty."""
     c.ignore("split_ngram_parts", "seed")
     layers = sorted(set(c.numbers("ple_layer_ids", low=1, high=count) or []))
-    names = ("ngram_size", "heads_per_ngram", "ngram_vocab_size_base", "ple_conv_kernel_size", "make_ngram_vocab_size_divisible_by")
+    names = (
+        "ngram_size",
+        "heads_per_ngram",
+        "ngram_vocab_size_base",
+        "ple_conv_kernel_size",
+        "make_ngram_vocab_size_divisible_by",
+    )
     if not layers:
         c.ignore(*names, "ple_embed_dim")
         return {}

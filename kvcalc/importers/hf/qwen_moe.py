@@ -63,4 +63,6 @@ def read(c: Config) -> Layout:
     shared = gated_shared(c) if qwen2 and "moe" in kinds else {}
     made = blocks(kinds, dense=lambda: mlp(c), moe=lambda: experts(c, **shared))
     c.ignore("shared_expert_intermediate_size")
-    return decoder(c, full_and_local(c, names, window, num_key_value_heads=c.count(*KV_HEADS), **more), made, layers=pairs(names, kinds))
+    attention = full_and_local(c, names, window, num_key_value_heads=c.count(*KV_HEADS), **more)
+    alone = c.model_type == "qwen3_vl_moe_text" and not c.section_name
+    return decoder(c, attention, made, layers=pairs(names, kinds), tied=alone)

@@ -47,18 +47,19 @@ def read(c: Config) -> Layout:
         *("mtp_mlp_layer_types", "num_mtp_layers", "use_mfa", "need_fp32_gate", "share_expert_dims", "zero_centered"),
     )
     c.must("use_qk_norm", True)
+    c.must("mlp_bias", False)
     kinds = listed_moe(c, count, 1 if step3 else 3)
     if step3:
         names = ["full"] * count
         attention = {"full": queries_from_one(c)}
     else:
-        names = layer_types(c, count, {FULL: "full", SLIDING: "local"}, lambda place: FULL)
+        names = layer_types(c, count, {FULL: "full", SLIDING: "local"})
         attention = blocks(names, full=lambda: gated(c), local=lambda: sliding(c))
     c.ignore("attention_other_setting", "num_sliding_attention_heads", "per_layer_config", "sliding_window", "layer_types")
     router = {"kind": "linear"} if step3 or not c.flag("use_moe_router_bias", default=True) else SIGMOID_ROUTER
     made = blocks(
         kinds,
-        dense=lambda: mlp(c, mlp_bias=c.flag("mlp_bias")),
+        dense=lambda: mlp(c),
         moe=lambda: experts(c, shared=c.count("share_expert_dim", low=0), router=router),
     )
     return decoder(c, attention, made, layers=pairs(names, kinds))

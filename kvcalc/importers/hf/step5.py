@@ -1,12 +1,24 @@
-"""Step 5: Step-3.5's layer, with a window, and in every fourth one queries that read chosen regions (`sparse_config`). The release calls its
-text model step4."""
+"""Step 5: Step-3.5's layer, with a window, and in every fourth one queries that read chosen regions (`sparse_config`). The release calls
+its text model step4."""
 
 from typing import Any
 
-from kvcalc.importers.config import Config, Known
+from kvcalc.importers.config import Config
 from kvcalc.importers.hf.step3 import listed_moe
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import FULL, SIGMOID_ROUTER, SLIDING, blocks, decoder, depth, experts, grouped_query, layer_types, mlp, pairs
+from kvcalc.importers.pieces import (
+    FULL,
+    SIGMOID_ROUTER,
+    SLIDING,
+    blocks,
+    decoder,
+    depth,
+    experts,
+    grouped_query,
+    layer_types,
+    mlp,
+    pairs,
+)
 
 TYPES = ("step5", "step5_vl", "step4", "step3p5v")
 SECTION = "sparse_config"
@@ -30,6 +42,12 @@ IN_32_BITS = {
     "indexer.index_weights_proj": "fp32",
     "router.correction_bias": "fp32",
 }
+OF_A_WINDOW = {
+    "num_attention_heads": ("num_attention_heads", "swa_num_attention_heads", "num_sliding_attention_heads"),
+    "num_key_value_heads": ("num_attention_groups", "num_attention_groups_sliding_attention"),
+    "head_dim": ("head_dim", "head_dim_sliding_attention"),
+}
+"""What layers with a window have otherwise: the name in `attention_other_setting`, and those beside it."""
 STATE = {"index_summary": "fp8", "index_open_region": "bf16"}
 """What vLLM keeps for this model."""
 
@@ -47,13 +65,11 @@ def read(c: Config) -> Layout:
     kinds = moe_layers(c, count)
     names = layer_types(c, count, {FULL: "sparse", SLIDING: "local"})
     attention = blocks(names, local=lambda: sliding(c), sparse=lambda: regions(c, section))
-    c.ignore("attention_other_setting", "sliding_window")
+    c.ignore("attention_other_setting", "sliding_window", *(name for _, *names in OF_A_WINDOW.values() for name in names))
     if "sparse" in names:
         section.settle()
     router = SIGMOID_ROUTER if c.flag("use_moe_router_bias", default=False) else {"kind": "linear", "scoring_func": "sigmoid"}
-    made = blocks(
-        kinds, dense=lambda: mlp(c), moe=lambda: experts(c, shared=c.count("share_expert_dim", low=0), router=router)
-    )
+    made = blocks(kinds, dense=lambda: mlp(c), moe=lambda: experts(c, shared=c.count("share_expert_dim", low=0), router=router))
     c.caveat("The native state is what vLLM keeps: fp8 summaries, and 16 bits of the open region.")
     return decoder(
         c,
@@ -76,21 +92,12 @@ def moe_layers(c: Config, count: int) -> list[str]:
     return listed_moe(c, count, 0)
 
 
-def heads(c: Config, kind: str, other: Config | None = None, **more: Any) -> dict[str, Any]:
-    """Grouped-query attention with a norm and a gate for each head. Fields of one kind of layer (`sliding`, `full`) go before the common
-    ones, and those of `attention_other_setting` before them all."""
-
-    def size(*names: str) -> Known:
-        if other is not None:
-            return other.count(*names)
-        own = [f"{name}_{kind}_attention" for name in names] + ([f"num_{kind}_attention_heads"] if "num_attention_heads" in names else [])
-        return c.maybe(*own) or c.count(*names)
-
+def heads(c: Config, **more: Any) -> dict[str, Any]:
+    """Grouped-query attention with a norm and a gate for each head, as full layers have it."""
     return grouped_query(
         c,
-        num_attention_heads=size("num_attention_heads"),
-        num_key_value_heads=size("num_attention_groups"),
-        head_dim=size("head_dim"),
+        num_key_value_heads=c.count("num_attention_groups", "num_attention_groups_full_attention"),
+        head_dim=c.count("head_dim", "head_dim_full_attention"),
         qk_norm=True,
         output_gate="per_head",
         **more,
@@ -98,15 +105,16 @@ def heads(c: Config, kind: str, other: Config | None = None, **more: Any) -> dic
 
 
 def sliding(c: Config) -> dict[str, Any]:
-    """A layer with a window."""
+    """A layer with a window, where the config says so with sizes of its own."""
     window = c.window("sliding_window")
     if window is None:
         raise c.refuse("sliding_window", "is not in the config, and there are layers that slide")
-    other = c.maybe_section("attention_other_setting")
-    if other is None:
-        return heads(c, "sliding", window=window)
-    other.must("attention_type", SLIDING)
-    return heads(c, "sliding", other, window=window)
+    part, other = heads(c, window=window), c.maybe_section("attention_other_setting")
+    if other is not None:
+        other.must("attention_type", SLIDING)
+        return part | {field: other.count(name) for field, (name, *_) in OF_A_WINDOW.items()}
+    said = {field: c.maybe(*names) for field, (_, *names) in OF_A_WINDOW.items()}
+    return part | {field: size for field, size in said.items() if size is not None}
 
 
 def regions(c: Config, section: Config) -> dict[str, Any]:
@@ -117,7 +125,7 @@ def regions(c: Config, section: Config) -> dict[str, Any]:
     names = ("sparse_indexer_num_heads", "proxy_dim", "region_block_size", "topk")
     softmax = section.text("sparse_indexer_softmax_variant", known=("ssmax", "softmax", "standard"))
     return {
-        **heads(c, "full"),
+        **heads(c),
         "kind": "block_summary",
         **{name: section.count(name) for name in names},
         "ssmax_s": softmax == "ssmax",
@@ -130,4 +138,6 @@ def formats(c: Config, names: list[str], router: dict[str, Any]) -> dict[str, st
         return {}
     absent = () if "sparse" in names else ("indexer", "attention")
     bias = "correction_bias" in router
-    return {key: kept for key, kept in IN_32_BITS.items() if key.partition(".")[0] not in absent and (bias or "router" not in key)}
+    return {
+        key: kept for key, kept in IN_32_BITS.items() if key.partition(".")[0] not in absent and (bias or "router" not in key)
+    }

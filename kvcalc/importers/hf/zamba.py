@@ -9,7 +9,7 @@ from kvcalc.importers.layout import Layout
 from kvcalc.importers.pieces import HEADS, LINEAR, decoder, depth, hidden_size, pairs
 
 TYPES = ("zamba", "zamba2")
-LIST = "layers_block_type"
+LISTS = ("layers_block_type", "layer_types")
 HYBRID = "hybrid"
 WORDS = ("mamba", LINEAR, HYBRID)
 FIRST = ("mamba", "mamba", HYBRID)
@@ -67,13 +67,13 @@ def inner_heads(c: Config) -> tuple[Known, Known]:
 
 def zamba(c: Config) -> Layout:
     count = depth(c)
-    names = c.words(LIST, known=WORDS, length=count)
+    names = c.words(*LISTS, known=WORDS, length=count)
     if names is None:
         period = c.count("attn_layer_period", default=6)
         offset = c.count("attn_layer_offset", default=4, low=0)
         rest = [HYBRID if place % period == offset else "mamba" for place in range(count - len(FIRST))]
         names = [*FIRST, *rest][:count]
-    c.ignore("attn_layer_period", "attn_layer_offset", "n_mamba_heads", "hidden_mamba_act", "use_associative_scan", "layer_types")
+    c.ignore("attn_layer_period", "attn_layer_offset", "n_mamba_heads", "hidden_mamba_act", "use_associative_scan")
     mamba = {
         "kind": "mamba",
         "intermediate_size": times(c, "mamba_expand"),
@@ -95,9 +95,9 @@ def zamba2(c: Config) -> Layout:
     c.ignore(
         "kv_channels", "num_query_groups", "chunk_size", "use_conv_bias", "use_mem_eff_path", "use_mem_rope", "use_long_context"
     )
-    names = c.words(LIST, known=WORDS, length=depth(c))
+    names = c.words(*LISTS, known=WORDS, length=depth(c))
     if names is None:
-        raise c.refuse(LIST, "is not in the config")
+        raise c.refuse(LISTS[0], "is not in the config")
     c.must("hybrid_layer_ids", [place for place, name in enumerate(names) if name == HYBRID])
     bias = c.flag("add_bias_linear")
     heads, width = inner_heads(c)
