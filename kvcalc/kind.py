@@ -28,6 +28,8 @@ Uneven = Literal["refuse", "repeat", "pad"]
 
 Width = Annotated[int, Field(gt=0, le=1 << 20)]
 Count = Annotated[int, Field(gt=0, le=1 << 16)]
+Taps = Annotated[int, Field(gt=1, le=1 << 16)]
+"""Taps of a convolution, the current token's included."""
 TableRows = Annotated[int, Field(gt=0, le=1 << 36)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
 Tokens = Annotated[int, Field(gt=0, le=1 << 40)]

@@ -176,13 +176,14 @@ def _goes_with(model: ModelSpec, name: str) -> list[str]:
 def _present(model: ModelSpec) -> set[str]:
     """Of the tricks that may go along with another, those that some layer uses."""
     parts = {layer.attention: model.attention[layer.attention] for layer in model.plan}.values()
-    found = {name for part in parts for name in ("window", "indexer") if _has(part, name)}
+    found = {name for part in parts for name in ("window", "indexer") if _has(part, name, _site(model))}
     return found | ({"kv-sharing"} if any(layer.reuses is not None for layer in model.plan) else set())
 
 
-def _has(part: Attention, name: str) -> bool:
+def _has(part: Attention, name: str, site: Site) -> bool:
+    """Whether a part uses a trick: it names it itself, or it has its fields and loses them with another."""
     fields = {"window": ("window", "attention_chunk_size"), "indexer": ("index_topk",)}[name]
-    return any(getattr(part, field, None) is not None for field in fields)
+    return name in part.without(site) or any(getattr(part, field, None) is not None for field in fields)
 
 
 # -- words --------------------------------------------------------------------------------------------------------------------------
@@ -211,7 +212,7 @@ def _words(model: ModelSpec, name: str, after: ModelSpec) -> str:
     where = f"in {len(touched):,} of {layers:,} layers" if 0 < len(touched) < layers else ""
     if name in _present(after) and (others := _goes_with(after, name)):
         where += f"; in the others it goes with {others[0]}"
-    along = list(_along(name, touched))
+    along = list(_along(name, touched, _site(model)))
     listed = f"{', '.join(along[:-1])} and {along[-1]}" if len(along) > 1 else "".join(along)
     runs = name != "kv-sharing" and _replay_ends(touched)
     return (
@@ -254,10 +255,10 @@ def _meaning(name: str, touched: Sequence[_Pair]) -> str:
     return MEANINGS[name]
 
 
-def _along(name: str, touched: Sequence[_Pair]) -> Iterator[str]:
+def _along(name: str, touched: Sequence[_Pair], site: Site) -> Iterator[str]:
     """Other tricks that the same layers lose with it."""
     for other, what in (("window", "the window"), ("indexer", "the indexer")):
-        if other != name and any(_has(pair.old, other) and not _has(pair.new, other) for pair in touched):
+        if other != name and any(_has(pair.old, other, site) and not _has(pair.new, other, site) for pair in touched):
             yield what
     if name != "kv-sharing" and any(pair.was.reuses is not None and pair.now.reuses is None for pair in touched):
         yield "the sharing between layers"

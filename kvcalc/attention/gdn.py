@@ -16,7 +16,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from kvcalc.kind import Attention, Count, Row, Site, Weight, Width, Work, vector
+from kvcalc.kind import Attention, Count, Row, Site, Taps, Weight, Width, Work, vector
 from kvcalc.slots import ONCE_PER_TOKEN, Fixed
 
 FLOPS_PER_STATE_ELEMENT = 1 + 2 + 2 + 2
@@ -28,7 +28,7 @@ class GatedDeltaNet(Attention):
     linear_num_value_heads: Count = Field(description="Value heads")
     linear_key_head_dim: Width = Field(description="Width of a query and key head [elements]")
     linear_value_head_dim: Width = Field(description="Width of a value head [elements]")
-    linear_conv_kernel_dim: Count = Field(gt=1, description="Taps of the convolution, the current token included [tokens]")
+    linear_conv_kernel_dim: Taps = Field(description="Taps of the convolution, the current token included [tokens]")
 
     @property
     def key_width(self) -> int:

@@ -15,7 +15,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from kvcalc.kind import Attention, Count, Row, Site, Weight, Width, Work, vector
+from kvcalc.kind import Attention, Count, Row, Site, Taps, Weight, Width, Work, vector
 from kvcalc.slots import ONCE_PER_TOKEN, Fixed
 
 FLOPS_PER_STATE_ELEMENT = 1 + 2 + 2 + 2
@@ -26,7 +26,7 @@ class JetBlock(Attention):
     num_heads: Count = Field(description="Heads of queries, keys and values")
     head_dim: Width = Field(description="Width of a query and key head [elements]")
     head_v_dim: Width = Field(description="Width of a value head: head_dim x expand_v [elements]")
-    conv_size: Count = Field(gt=1, description="Taps of the convolution, the current token included [tokens]")
+    conv_size: Taps = Field(description="Taps of the convolution, the current token included [tokens]")
     dconv_generator_reduction: Count = Field(description="How many times narrower than the values the maker of the taps is")
 
     @property

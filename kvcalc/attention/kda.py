@@ -16,7 +16,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from kvcalc.kind import Attention, Count, Row, Site, Weight, Width, Work, vector
+from kvcalc.kind import Attention, Count, Row, Site, Taps, Weight, Width, Work, vector
 from kvcalc.slots import ONCE_PER_TOKEN, Fixed
 
 FLOPS_PER_STATE_ELEMENT = 1 + 2 + 2 + 2
@@ -26,7 +26,7 @@ class KimiDeltaAttention(Attention):
     kind: Literal["kda"]
     num_heads: Count = Field(description="Heads of queries, keys and values")
     head_dim: Width = Field(description="Width of a query, key and value head [elements]")
-    short_conv_kernel_size: Count = Field(gt=1, description="Taps of the convolution, the current token included [tokens]")
+    short_conv_kernel_size: Taps = Field(description="Taps of the convolution, the current token included [tokens]")
     no_kda_lora: bool = Field(False, description="Decay and output gate by full matrices; otherwise by two through head_dim")
     use_full_rank_gate: bool = Field(False, description="The output gate alone by a full matrix")
 

@@ -16,7 +16,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from kvcalc.kind import Attention, Count, Row, Site, Weight, Width, Work, vector
+from kvcalc.kind import Attention, Row, Site, Taps, Weight, Width, Work, vector
 from kvcalc.slots import ONCE_PER_TOKEN, Fixed
 
 FLOPS_PER_STATE_ELEMENT = 1 + 1 + 1 + 1 + 2
@@ -26,7 +26,7 @@ class Mamba(Attention):
     kind: Literal["mamba"]
     intermediate_size: Width = Field(description="Channels: expand x hidden_size [elements]")
     state_size: Width = Field(description="State of one channel [elements]")
-    conv_kernel: Count = Field(gt=1, description="Taps of the convolution, the current token included [tokens]")
+    conv_kernel: Taps = Field(description="Taps of the convolution, the current token included [tokens]")
     time_step_rank: Width = Field(description="Width of the low-rank step size [elements]")
     use_bias: bool = Field(False, description="Biases on the input and output projections")
     use_conv_bias: bool = Field(True, description="A bias on the convolution")

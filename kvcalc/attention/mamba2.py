@@ -18,7 +18,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from kvcalc.kind import Attention, Count, Row, Site, Weight, Width, Work, vector
+from kvcalc.kind import Attention, Count, Row, Site, Taps, Weight, Width, Work, vector
 from kvcalc.slots import ONCE_PER_TOKEN, Fixed
 
 FLOPS_PER_STATE_ELEMENT = 1 + 1 + 1 + 2
@@ -30,7 +30,7 @@ class Mamba2(Attention):
     head_dim: Width = Field(description="Width of a head [elements]")
     state_size: Width = Field(description="State of one element of a head [elements]")
     n_groups: Count = Field(1, description="Groups of heads that share their B and C")
-    conv_kernel: Count = Field(gt=1, description="Taps of the convolution, the current token included [tokens]")
+    conv_kernel: Taps = Field(description="Taps of the convolution, the current token included [tokens]")
     use_bias: bool = Field(False, description="A bias on the input projection")
     out_bias: bool = Field(False, description="A bias on the output projection")
     use_conv_bias: bool = Field(True, description="A bias on the convolution")

@@ -15,7 +15,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from kvcalc.kind import Attention, Count, Row, Site, Weight, Width, Work, vector
+from kvcalc.kind import Attention, Count, Row, Site, Taps, Weight, Width, Work, vector
 from kvcalc.slots import ONCE_PER_TOKEN, Fixed
 
 FLOPS_PER_CHANNEL = 2 + 2 + 1 + 1 + 2 + 1 + 1
@@ -24,7 +24,7 @@ FLOPS_PER_CHANNEL = 2 + 2 + 1 + 1 + 2 + 1 + 1
 class RGLRU(Attention):
     kind: Literal["rglru"]
     lru_width: Width = Field(description="Channels [elements]")
-    conv1d_width: Count = Field(gt=1, description="Taps of the convolution, the current token included [tokens]")
+    conv1d_width: Taps = Field(description="Taps of the convolution, the current token included [tokens]")
     num_blocks: Count = Field(description="Diagonal blocks of the two gates (num_attention_heads)")
 
     @model_validator(mode="after")

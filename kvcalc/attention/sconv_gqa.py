@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from kvcalc.kind import Attention, Count, Row, Site, Tokens, Weight, Width, Work, vector
+from kvcalc.kind import Attention, Count, Row, Site, Taps, Tokens, Weight, Width, Work, vector
 from kvcalc.slots import EVERY, Fixed, Law, Monotone, Top, Window
 
 
@@ -27,7 +27,7 @@ class ShortConvolutionGQA(Attention):
     num_key_value_heads: Count = Field(description="KV heads")
     head_dim: Width = Field(description="Width of a head [elements]")
     window: Tokens | None = Field(None, description="Sliding window, the current token included [tokens]")
-    conv_kernel_size: Count = Field(gt=1, description="Taps of each convolution, the current token included [tokens]")
+    conv_kernel_size: Taps = Field(description="Taps of each convolution, the current token included [tokens]")
     d_rel: Width = Field(description="Numbers of each head from which a token's position biases are mixed [elements]")
     rel_extent: Tokens = Field(description="Distance up to which there is a bias [tokens]")
 

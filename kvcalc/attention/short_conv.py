@@ -14,13 +14,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from kvcalc.kind import Attention, Count, Row, Site, Weight, vector
+from kvcalc.kind import Attention, Row, Site, Taps, Weight, vector
 from kvcalc.slots import Fixed
 
 
 class ShortConv(Attention):
     kind: Literal["short_conv"]
-    conv_L_cache: Count = Field(gt=1, description="Taps of the convolution, the current token included [tokens]")
+    conv_L_cache: Taps = Field(description="Taps of the convolution, the current token included [tokens]")
     conv_bias: bool = Field(False, description="Biases on the convolution and on both projections")
 
     def rows(self, site: Site) -> Iterator[Row]:

@@ -273,11 +273,13 @@ class Config:
             path = self.section_name + name
             if path in self.journal.read or path in self.journal.ignored or HARMLESS.fullmatch(name):
                 continue
-            if value is None or value is False or value in ([], {}, "", 0):
+            if value is None:
                 continue
             near = get_close_matches(name, self.journal.asked, n=1, cutoff=_TYPO)
             if near:
                 raise self.refuse(name[:SHOWN], "is not known", f"did you mean '{near[0]}'? (--ignore {name[:SHOWN]} if it sizes nothing)")
+            if value is False or value in ([], {}, "", 0):
+                continue
             if not isinstance(value, float) and _SIZES.search(name.lower()):
                 raise self.refuse(
                     name[:SHOWN],

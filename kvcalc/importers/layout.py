@@ -10,6 +10,8 @@ from kvcalc.kind import Record
 from kvcalc.spec import ATTENTION, FEEDFORWARD, RESIDUAL
 
 LONGEST_PERIOD = 64
+
+
 class Layer(NamedTuple):
     """One layer, in order.
 
@@ -113,9 +115,7 @@ def folded(layers: Sequence[Layer]) -> list[dict[str, Any]]:
 
 def _goes_on(one: Layer, other: Layer) -> bool:
     """Whether two neighbours may stand in one group: both stored, or both passes of one loop, and run by as many tokens."""
-    return one.replay == other.replay and (
-        other.again is None if one.again is None else other.again == one.again + 1
-    )
+    return one.replay == other.replay and (other.again is None if one.again is None else other.again == one.again + 1)
 
 
 def _segment(layers: Sequence[Layer]) -> list[dict[str, Any]]:

@@ -48,8 +48,11 @@ def head_dim(c: Config, heads: int, *names: str, default: int | None = None) -> 
     said = c.maybe(*(names or HEAD_DIM))
     if said is not None:
         return said
-    if default is not None and (names or HEAD_DIM)[0] not in c.fields:
-        return c.count((names or HEAD_DIM)[0], default=default)
+    if default is not None:
+        name = (names or HEAD_DIM)[0]
+        if name in c.fields:
+            raise c.refuse(name, "is null, and not hidden_size / heads in this family")
+        return c.count(name, default=default)
     width = hidden_size(c)
     if width % heads:
         raise c.refuse("hidden_size", f"{width:,} is no multiple of {heads:,} heads, and head_dim is not in the config")

@@ -27,7 +27,7 @@ from kvcalc.importers.pieces import (
     shared_width,
 )
 
-TYPES = ("bailing_hybrid", "bailing_moe_linear")
+TYPES = ("bailing_hybrid", "bailing_moe_linear", "bailing_moe_v3_vl")
 GATES = {"head_wise": "per_head", "element_wise": "per_element"}
 OFF = ("use_bias", "use_qkv_bias", "attention_bias", "use_mla_nope", "multi_gate", "use_nGPT", "up_proj_norm", "value_norm")
 

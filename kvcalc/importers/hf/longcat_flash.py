@@ -32,7 +32,9 @@ def read(c: Config) -> Layout:
             f"with even routing it uses {usual} of the {chosen:,}."
         )
     block = {"kind": "mlp", "intermediate_size": dense}
+    attention = latent(c)
+    c.must("qk_head_dim", attention["qk_nope_head_dim"] + attention["qk_rope_head_dim"])
     layers = pairs(["mla"] * count, ["moe", "mlp"] * pairs_of_layers)
     return decoder(
-        c, {"mla": latent(c)}, {"moe": moe, "mlp": block}, layers=layers, depth=number(count, "2 x num_layers").origin
+        c, {"mla": attention}, {"moe": moe, "mlp": block}, layers=layers, depth=number(count, "2 x num_layers").origin
     )
