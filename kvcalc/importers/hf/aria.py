@@ -1,15 +1,17 @@
-"""Aria's text model: experts of `intermediate_size`, shared ones beside them."""
+"""Aria's text model: experts of `intermediate_size` (`moe_intermediate_size` in the first release), shared ones beside them."""
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout
 from kvcalc.importers.pieces import decoder, experts, grouped_query, shared_width
 
 TYPES = ("aria_text", "aria_moe_lm", "aria")
-WIDTH = ("intermediate_size",)
+OLD = "aria_moe_lm"
 
 
 def read(c: Config) -> Layout:
     c.must("mlp_bias", False)
     bias = c.flag("attention_bias")
-    moe = experts(c, width=WIDTH, shared=shared_width(c, WIDTH, default=2))
+    width = ("moe_intermediate_size" if c.model_type == OLD else "intermediate_size",)
+    c.ignore("intermediate_size")
+    moe = experts(c, width=width, shared=shared_width(c, width, default=2))
     return decoder(c, {"full": grouped_query(c, qkv_bias=bias, o_bias=bias)}, {"moe": moe})

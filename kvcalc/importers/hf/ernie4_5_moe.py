@@ -18,7 +18,7 @@ def sparse(c: Config, count: int) -> list[str]:
 
 
 def read(c: Config) -> Layout:
-    c.ignore("num_nextn_predict_layers", "moe_norm_min", "moe_capacity", "moe_use_aux_free", "moe_layer_end_index")
+    c.ignore("num_nextn_predict_layers", "moe_norm_min", "moe_capacity", "moe_use_aux_free", "moe_gate", "moe_group", "moe_layer_end_index")
     count = depth(c)
     kinds = sparse(c, count)
     bias = c.flag("use_bias")

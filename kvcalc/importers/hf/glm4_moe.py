@@ -37,7 +37,7 @@ def read(c: Config) -> Layout:
     if c.model_type == "solar_open":
         more["default_head_dim"] = 128
     names, window = windowed(c, count) if c.model_type == "dots1" else (["full"] * count, None)
-    c.ignore("use_qk_norm")
+    c.ignore("use_qk_norm", "max_window_layers")
     made = blocks(
         kinds,
         dense=lambda: mlp(c),
@@ -48,6 +48,9 @@ def read(c: Config) -> Layout:
 
 def windowed(c: Config, count: int) -> tuple[list[str], Known | None]:
     """dots.llm1: layers from `max_window_layers` on slide, if there is a window."""
+    if not c.flag("use_sliding_window", default=True):
+        c.ignore("sliding_window", "layer_types")
+        return ["full"] * count, None
     window = c.window("sliding_window", absent=4096)
     first = c.count("max_window_layers", default=62, low=0)
     rule = lambda place: SLIDING if window is not None and place >= first else FULL  # noqa: E731

@@ -16,9 +16,9 @@ def read(c: Config) -> Layout:
         raise c.refuse("architectures", "with the model_type 'git' only Grok-2 is understood", f"known: {', '.join(ARCHITECTURES)}")
     c.must("sliding_window_size", -1, 0)
     c.must("global_attn_every_n", 1)
-    c.ignore("attn_output_multiplier", "max_attn_value", "attn_temperature_len", "attn_factor", "rope_type")
+    c.ignore("attn_output_multiplier", "max_attn_value", "attn_temperature_len", "attn_factor", "rope_type", "beta_fast", "beta_slow")
     beside = c.count("intermediate_size") if c.flag("residual_moe") else None
     width = "moe_intermediate_size" if beside is not None or c.has("moe_intermediate_size") else "intermediate_size"
     c.ignore("intermediate_size")
     moe = experts(c, width=(width,), dense_intermediate_size=beside)
-    return decoder(c, {"full": grouped_query(c, default_head_dim=128)}, {"moe": moe}, norms=4, tied=not second)
+    return decoder(c, {"full": grouped_query(c)}, {"moe": moe}, norms=4, tied=not second)

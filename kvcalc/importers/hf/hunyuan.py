@@ -59,8 +59,9 @@ def each(c: Config, *names: str, count: int, low: int = 1) -> list[Known] | None
 
 
 def hunyuan(c: Config) -> Layout:
-    c.ignore("capacity_factor", "moe_drop_tokens", "moe_random_routing_dropped_token", "group_limited_greedy")
-    c.ignore("kv_lora_rank", "q_lora_rank", "qk_rope_head_dim", "v_head_dim", "qk_nope_head_dim", "num_media_embeds", "use_mla")
+    c.ignore("capacity_factor", "moe_drop_tokens", "moe_random_routing_dropped_token", "group_limited_greedy", "norm_type", "use_mla")
+    c.ignore("kv_lora_rank", "q_lora_rank", "qk_rope_head_dim", "v_head_dim", "qk_nope_head_dim", "num_media_embeds", "use_rotary_pos_emb")
+    c.ignore(*(name for name in c.fields if name.startswith(("vit_", "anyres_", "im_", "class_", "add_classification"))))
     c.must("use_mla", False)
     c.must("mlp_bias", False)
     count, v1 = depth(c), c.model_type in V1
