@@ -5,8 +5,8 @@ of a row, (128, 128) one for a tile of a matrix. A packed format stores whole bl
 `math` is the arithmetic that a product with such an operand runs in where the device has it.
 """
 
-from collections.abc import Iterator
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated
@@ -110,6 +110,7 @@ FORMATS: dict[str, Format] = {
         Format("fp64", 64, None, 0, "tf32", "IEEE double precision (f64 in llama.cpp); products counted as of fp32"),
         Format("int16", 16, None, 0, "none", "integer tables"),
         Format("int32", 32, None, 0, "none", "integer tables"),
+        Format("int2", 2, None, 0, "bf16", "2-bit integer (four ternary weights to a byte), scales not counted; products run in 16 bits"),
         Format("int64", 64, None, 0, "none", "integer tables"),
         Format("fp8-1x128", 8, (1, 128), 4, "fp8", "fp8, one fp32 scale per 128 elements of a row", _DEEPSEEK),
         Format("fp8-128x128", 8, (128, 128), 4, "fp8", "fp8, one fp32 scale per 128 x 128 tile", _DEEPSEEK),

@@ -223,6 +223,20 @@ def test_llama_cpp_says_what_it_has_no_architecture_for(name: str, family: str) 
         engine("llama-cpp")().reserve(load_model(name), Scenario())
 
 
+@pytest.mark.parametrize(
+    ("name", "row", "layers", "elements"),
+    [
+        ("qwen3.8-flash-next", "index_key", 12, 128),  # a key for each token, pooled as it is read
+        ("glm-5.3-flash", "index_key", 11, 3 * 128),  # key, gate and pooled key
+        ("minimax-m3", "index_value", 57, 128),  # its index cache is made with a V
+        ("hy-v4-preview", "index_key", 21, 128),
+    ],
+)
+def test_llama_cpp_has_a_cell_for_each_token_of_index_keys(name: str, row: str, layers: int, elements: int) -> None:
+    (line,) = [entry for entry in reserve("llama-cpp", name).entries if entry.row == row]
+    assert (line.layers, line.elements, line.slots, line.bytes) == (layers, elements, LONG, layers * LONG * elements * 2)
+
+
 @pytest.mark.parametrize(("t", "held", "needed"), [(8192, 512, 512), (8193, 1, 513), (LONG, 512, 1536), (LONG + 17, 2, 1536)])
 def test_vllm_keeps_the_chunk_of_local_attention(t: int, held: int, needed: int) -> None:
     chunk = Cache("chunk", 1, 16, 1, span=8192)
@@ -314,6 +328,14 @@ def test_every_live_slot_has_a_place(name: str, model: str, context: int) -> Non
     [
         ("llama-cpp", "deepseek-v4.1-flash", "DeepSeek-V4.1"),
         ("llama-cpp", "zaya1-8b", "ZAYA1"),
+        ("llama-cpp", "mistral-large-4", "Mistral Large 4"),
+        ("llama-cpp", "minicpm-sala", "InfLLM v2"),
+        ("llama-cpp", "ring-mini-sparse-2.0", "MoBA"),
+        ("vllm", "minimax-m3", "MiniMax-M3"),
+        ("vllm", "phi-3-small-8k", "Phi-3-small"),
+        ("vllm", "mistral-large-4", "Mistral Large 4"),
+        ("sglang", "minimax-m3", "MiniMax-M3"),
+        ("sglang", "dots3-note-prev", "dots3-note"),
         ("sglang", "deepseek-v4-flash", "DeepSeek-V4"),
         ("ik-llama-cpp", "deepseek-v4-flash", "csa_hca"),
     ],

@@ -10,9 +10,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
+PAGES = TEXT + (ROOT / "docs" / "import.md").read_text()
 COMMANDS = [
     line.partition("  #")[0].strip()
-    for block in re.findall(r"```sh\n(.*?)```", TEXT, re.S)
+    for block in re.findall(r"```sh\n(.*?)```", PAGES, re.S)
     for line in block.splitlines()
     if line.startswith("kvcalc ")
 ]
@@ -22,6 +23,7 @@ COMMANDS = [
 def test_a_command_of_the_readme_runs(command: str, tmp_path: Path) -> None:
     """0, or 1 where the answer may be no."""
     (tmp_path / "specs").symlink_to(ROOT / "specs")
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         command, shell=True, cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True, text=True, timeout=280

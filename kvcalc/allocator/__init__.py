@@ -10,7 +10,7 @@ Every engine's docstring has the headings Reserves, Formula, Worked, Omits, Assu
 import importlib
 import pkgutil
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, NamedTuple
 
@@ -184,6 +184,11 @@ def settings(cls: type[Allocator]) -> dict[str, tuple[Any, str]]:
 def owned(model: ModelSpec, scenario: Scenario) -> list[tuple[Block, Row]]:
     """The rows that a model keeps, each with its layers, in the ledger's order."""
     return [(block, row) for block in all_blocks(model, scenario) for row in block.rows if row.owned]
+
+
+def with_field(model: ModelSpec, names: Mapping[str, str]) -> Iterator[str]:
+    """What a field stands for that some attention of the model has set: it tells a family from its relatives of one kind."""
+    return (what for name, what in names.items() if any(getattr(part, name, None) for part in model.attention.values()))
 
 
 def reserved(block: Block, row: Row, stored: Format, slots: int, copies: int = 1, elements: int | None = None) -> Reserved:

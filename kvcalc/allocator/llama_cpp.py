@@ -1,7 +1,9 @@
 """llama.cpp: one array of cells for each layer, made at start, as long as the context asked for.
 
 Reserves  full attention n_ctx_seq cells; a window its size and one micro-batch; compressed entries one cell per m tokens; recurrent and
-          convolution states one fp32 row for each slot. Each slot (sequence) has its own array (stream), unless the cache is unified
+          convolution states one fp32 row for each slot. Each slot (sequence) has its own array (stream), unless the cache is unified.
+          Index keys that are pooled elsewhere have a cell for each token, in GLM-5.3-Flash beside gate and pooled key; MiniMax-M3's index
+          cache has a V, too, of one head
 Formula   n_ctx_seq = pad(n_ctx / slots), unified n_ctx = pad(n_ctx); window: pad(min(n_ctx_seq, W x (slots if unified) + ubatch));
           pad = up to a multiple of 256; bytes = layers x streams x cells x (row of K in type_k + row of V in type_v)
 Worked    gemma-4-31b, 131,072 tokens, f16: 10 x 131,072 x 8,192 + 50 x 1,536 x 16,384 = 11,995,709,440 bytes (11,440 MiB)
@@ -9,14 +11,15 @@ Omits     compute and output buffers; host prompt cache and context checkpoints 
 Assumes   DeepSeek-V4's own cache is never unified; a model whose every layer has a window (Mistral-7B) gets full-length cells, as its
           architecture there knows no window; index keys are stored in type_k; the default type is f16, also for bf16 models
 Source    llama.cpp 0.5.0-dev: src/llama-context.cpp (n_ctx_seq), src/llama-kv-cache.cpp, src/llama-kv-cache-iswa.cpp,
-          src/llama-kv-cache-dsa.cpp, src/llama-kv-cache-dsv4.cpp, src/llama-memory-recurrent.cpp
+          src/llama-kv-cache-dsa.cpp, src/llama-kv-cache-dsv4.cpp, src/llama-kv-cache-msa.cpp, src/llama-memory-recurrent.cpp,
+          src/llama-memory-hybrid-idx.cpp, src/llama-model.cpp (create_memory)
 """
 
 from typing import ClassVar, NamedTuple
 
 from pydantic import Field
 
-from kvcalc.allocator import Allocator, NotModelled, Reservation, Reserved, owned, reserved, rounded_up
+from kvcalc.allocator import Allocator, NotModelled, Reservation, Reserved, owned, reserved, rounded_up, with_field
 from kvcalc.errors import ScenarioError
 from kvcalc.formats import FORMATS, Format, FormatName, get_format
 from kvcalc.kind import Count, Row, Tokens
@@ -41,8 +44,16 @@ NO_ARCHITECTURE = {
     "loop_gqa": "IQuest-Coder Loop",
     "block_sparse": "Phi-3-small",
     "block_summary": "Step 5",
+    "infllm2": "InfLLM v2",
+    "moba": "MoBA",
     "moa": "JetMoE",
 }
+NO_FAMILY = {"softmax_scaling": "Mistral Large 4"}
+"""By a field that its relatives of the same kind do not have."""
+POOLED = {"qsa": 1, "kpool_dsa": 3}
+"""Kinds whose index keys are pooled as they are read: keys that a cell holds for each token. The open pool has none of its own."""
+KEYS_AND_VALUES = "msa"
+"""The kind whose index cache is made like any other, with a V of one head that nothing reads."""
 OWN_STREAMS = "csa_hca"
 """The kind whose cache has a stream for each slot also where the cache is unified."""
 
@@ -72,13 +83,20 @@ class LlamaCpp(Allocator):
         kinds = {kind for block, _ in owned(model, scenario) for kind in block.kinds}
         for kind in sorted(kinds & set(NO_ARCHITECTURE)):
             raise NotModelled(f"{self.about} has no architecture for {NO_ARCHITECTURE[kind]} ({model.id})")
+        for family in with_field(model, NO_FAMILY):
+            raise NotModelled(f"{self.about} has no architecture for {family} ({model.id})")
         cells = self.cells(scenario)
         windows = knows_windows(model)
         rows = tuple(self._line(model, scenario, cells, windows, block, row) for block, row in owned(model, scenario))
         notes = [f"{cells.sequence:,} cells for each sequence"] if cells.sequence > scenario.context else []
         if not windows and any(isinstance(row.held, Window) for _, row in owned(model, scenario)):
             notes.append("every layer has a window: its architecture in llama.cpp knows none, so all cells are kept")
-        return Reservation(self.about, rows, notes=tuple(notes))
+        extra = tuple(
+            self._index_value(scenario, cells, block, row)
+            for block, row in owned(model, scenario)
+            if block.kind == KEYS_AND_VALUES and row.role == "index"
+        )
+        return Reservation(self.about, rows, extra, tuple(notes))
 
     def cells(self, scenario: Scenario) -> Cells:
         """n_ctx_seq and what stands around it. Raises ScenarioError if the scenario's sequences do not fit."""
@@ -98,10 +116,18 @@ class LlamaCpp(Allocator):
         slots = self._slots(model, cells, windows, block, row)
         if row.role not in ("kv", "index"):
             return reserved(block, row, STATE_TYPE, slots, cells.slots)
-        return reserved(block, row, self._type(scenario, row), slots, cells.streams, self._width(model, row))
+        return reserved(block, row, self._type(scenario, row), slots, cells.streams, self._width(model, block, row))
+
+    def _index_value(self, scenario: Scenario, cells: Cells, block: Block, key: Row) -> Reserved:
+        """The V beside index keys: as wide as one head's."""
+        value = next(row for row in block.rows if row.name == "value")
+        made = key._replace(name="index_value", elements=value.elements // value.split)
+        return reserved(block, made, self._type(scenario, value), cells.sequence, cells.streams)
 
     def _slots(self, model: ModelSpec, cells: Cells, windows: bool, block: Block, row: Row) -> int:
         """Cells of one stream."""
+        if block.kind in POOLED and row.piece == "indexer":
+            return cells.sequence if row.role == "index" else 0
         match row.held:
             case Every():
                 return cells.sequence
@@ -120,8 +146,10 @@ class LlamaCpp(Allocator):
                 return n
         raise NotModelled(f"{self.about}: cells of {block.label}.{row.name} of {model.id} are not modelled")
 
-    def _width(self, model: ModelSpec, row: Row) -> int:
-        """Without flash attention V is stored transposed, and every layer's is as wide as the widest."""
+    def _width(self, model: ModelSpec, block: Block, row: Row) -> int:
+        """Elements of a cell. Without flash attention V is stored transposed, and every layer's is as wide as the widest."""
+        if row.role == "index":
+            return row.elements * POOLED.get(block.kind, 1)
         if self.flash_attn or row.name != "value":
             return row.elements
         return max(other.elements for block in model.blocks for other in block.rows if other.name == "value")

@@ -18,7 +18,7 @@ from typing import ClassVar, NamedTuple
 
 from pydantic import Field
 
-from kvcalc.allocator import Allocator, NotModelled, Reservation, Reserved, owned, reserved, rounded_up
+from kvcalc.allocator import Allocator, NotModelled, Reservation, Reserved, owned, reserved, rounded_up, with_field
 from kvcalc.errors import ScenarioError
 from kvcalc.formats import FORMATS, Format
 from kvcalc.kind import Count, Row, Tokens
@@ -27,7 +27,14 @@ from kvcalc.scenario import NATIVE, Scenario
 from kvcalc.slots import Every, Window
 from kvcalc.spec import Block, ModelSpec
 
-NOT_MODELLED = {"csa_hca": "DeepSeek-V4's pools", "csa2": "DeepSeek-V4.1's pools", "cca": "ZAYA1's pools"}
+NOT_MODELLED = {
+    "csa_hca": "DeepSeek-V4's pools",
+    "csa2": "DeepSeek-V4.1's pools",
+    "cca": "ZAYA1's pools",
+    "msa": "MiniMax-M3's pools",
+}
+FAMILIES = {"rope_key_norm": "dots3-note's pools", "softmax_scaling": "Mistral Large 4's pools"}
+"""The same by a field that their relatives of the same kind do not have."""
 CACHE_TYPES = {NATIVE: "bf16", "bf16": "bf16", "fp16": "fp16", "fp8": "fp8", "mxfp8": "mxfp8"}
 SPARSE_PAGE = 64
 EVICTION_INTERVAL = 128
@@ -61,6 +68,8 @@ class Sglang(Allocator):
         rows = owned(model, scenario)
         for kind in sorted({block.kind for block, _ in rows} & set(NOT_MODELLED)):
             raise NotModelled(f"{self.about}: {NOT_MODELLED[kind]} are not modelled ({model.id})")
+        for pools in with_field(model, FAMILIES):
+            raise NotModelled(f"{self.about}: {pools} are not modelled ({model.id})")
         pools = self._pools(rows, scenario)
         return Reservation(self.about, tuple(self._line(model, scenario, pools, block, row) for block, row in rows))
 

@@ -22,7 +22,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from kvcalc.allocator import Allocator, NotModelled, Reservation, Reserved, beside, owned, reserved, rounded_up
+from kvcalc.allocator import Allocator, NotModelled, Reservation, Reserved, beside, owned, reserved, rounded_up, with_field
 from kvcalc.errors import ScenarioError
 from kvcalc.formats import FORMATS, Format
 from kvcalc.kind import Count, Row, Tokens
@@ -43,6 +43,10 @@ MLA_BLOCK = 128
 """A model with MLA and states has blocks of a multiple of this."""
 CHECKPOINTS = {"gdn": 64, "mamba2": 1}
 """Kinds whose prefill exports a state from inside a batch: a block more, on a multiple of so many tokens."""
+NO_CLASS = {"block_sparse": "Phi-3-small"}
+NO_FAMILY = {"softmax_scaling": "Mistral Large 4"}
+"""By a field that its relatives of the same kind do not have."""
+NOT_MODELLED = {"msa": "MiniMax-M3's index cache"}
 ALWAYS_FP32 = ("kda",)
 """Kinds whose recurrent state is fp32 whatever the config says."""
 
@@ -121,6 +125,7 @@ class Vllm(Allocator):
 
     def reserve(self, model: ModelSpec, scenario: Scenario) -> Reservation:
         rows = owned(model, scenario)
+        self._refuse(model, kinds_of(rows))
         packed = {block.kind: layout for block, _ in rows if (layout := self._packed(block))}
         caches = self._aligned(list(self._caches(model, scenario, rows)), kinds_of(rows))
         groups = list(grouped(self._promoted(caches), bool(packed)))
@@ -132,6 +137,13 @@ class Vllm(Allocator):
         lines = tuple(self._line(model, scenario, block, row, home.get(place), copies) for place, (block, row) in enumerate(rows))
         spare = total - sum(line.bytes for line in lines)
         return Reservation(self.about, lines, (beside("padding", spare),) if spare else (), tuple(self._notes(scenario, rows)))
+
+    def _refuse(self, model: ModelSpec, kinds: set[str]) -> None:
+        """Refuse what has no class, and what has one whose layout is not known here. Raises NotModelled."""
+        for family in (*(NO_CLASS[kind] for kind in sorted(kinds & set(NO_CLASS))), *with_field(model, NO_FAMILY)):
+            raise NotModelled(f"{self.about} has no class for {family} ({model.id})")
+        for kind in sorted(kinds & set(NOT_MODELLED)):
+            raise NotModelled(f"{self.about}: {NOT_MODELLED[kind]} is not modelled ({model.id})")
 
     def _notes(self, scenario: Scenario, rows: list[tuple[Block, Row]]) -> Iterator[str]:
         if self.moment == "start":

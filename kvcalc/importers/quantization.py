@@ -216,6 +216,10 @@ def _rows(q: Config) -> Said:
     yield "fp8-channel-fp32", None
 
 
+def _ternary(q: Config) -> Said:
+    yield "int2", None
+
+
 METHODS = {
     "fp8": _fp8,
     "fbgemm_fp8": _rows,
@@ -227,6 +231,7 @@ METHODS = {
     "compressed-tensors": _compressed,
     "modelopt": _modelopt,
     "mxfp4": _mxfp4,
+    "bitnet": _ternary,
 }
 
 

@@ -14,7 +14,7 @@ def difference(change: Change, rig: Rig | None = None) -> Document:
     """The fields that differ, then the costs of both in sum and piece by piece."""
     one, other = change.before.model, change.after.model
     parts: tuple[Passage, ...] = (_fields(one, other), *beside(change, rig, (one.id, other.id)))
-    notes = (*change.before.notes, *change.after.notes)
+    notes = [f"{book.model.id}: {note}" for book in (change.before, change.after) for note in book.notes]
     return Document(f"{one.name} ({one.id}) against {other.name} ({other.id})", parts, tuple(dict.fromkeys(notes)))
 
 

@@ -22,7 +22,9 @@ TYPES = ("afmoe",)
 
 
 def read(c: Config) -> Layout:
-    c.ignore("mup_enabled", "route_scale", "route_norm", "score_func", "load_balance_coeff", "use_grouped_mm", "num_expert_groups")
+    c.ignore(
+        "mup_enabled", "route_scale", "route_norm", "score_func", "load_balance_coeff", "use_grouped_mm", "num_expert_groups"
+    )
     c.ignore("num_limited_groups", "global_attn_every_n_layers")
     count = depth(c)
     period = 1 if c.has("layer_types") else c.count("global_attn_every_n_layers")

@@ -24,7 +24,13 @@ SHARED_WIDTHS = ("moe_shared_expert_intermediate_size", "moe_intermediate_size")
 
 def read(c: Config) -> Layout:
     c.ignore("max_window_layers", "num_nextn_predict_layers", "mtp_loss_scaling_factor", "norm_head", "use_rmsnorm", "head_dim")
-    c.ignore("moe_router_enable_routed_scaling", "rotary_dim", "moe_router_enable_shared_expert", "use_sliding_window", "sliding_window")
+    c.ignore(
+        "moe_router_enable_routed_scaling",
+        "rotary_dim",
+        "moe_router_enable_shared_expert",
+        "use_sliding_window",
+        "sliding_window",
+    )
     c.must("use_sliding_window", False)
     c.must("moe_router_enable_shared_expert", True)
     count = depth(c)
@@ -37,7 +43,13 @@ def read(c: Config) -> Layout:
         c.ignore("use_qk_norm", "use_qkv_bias")
         attention = latent(c, q_lora_rank=c.maybe("q_lora_rank"))
     else:
-        attention = grouped_query(c, num_key_value_heads=c.count(*KV_HEADS), qkv_bias=bias or c.flag("use_qkv_bias"), o_bias=bias, qk_norm=c.flag("use_qk_norm"))
+        attention = grouped_query(
+            c,
+            num_key_value_heads=c.count(*KV_HEADS),
+            qkv_bias=bias or c.flag("use_qkv_bias"),
+            o_bias=bias,
+            qk_norm=c.flag("use_qk_norm"),
+        )
     score = c.text("score_function", "scoring_func", known=("softmax", "sigmoid"), default="sigmoid" if latents else "softmax")
     router = {"kind": "linear", "scoring_func": score}
     if c.flag("moe_router_enable_expert_bias", default=latents):
@@ -47,7 +59,9 @@ def read(c: Config) -> Layout:
         dense=lambda: mlp(c, mlp_bias=bias),
         moe=lambda: experts(c, shared=shared_width(c, shared_of(c)), router=router),
     )
-    return decoder(c, {"mla" if latents else "full": attention}, made, layers=pairs(["mla" if latents else "full"] * count, kinds))
+    return decoder(
+        c, {"mla" if latents else "full": attention}, made, layers=pairs(["mla" if latents else "full"] * count, kinds)
+    )
 
 
 def shared_of(c: Config) -> tuple[str]:

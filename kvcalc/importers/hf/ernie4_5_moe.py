@@ -2,7 +2,19 @@
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import KV_HEADS, SHARED, blocks, decoder, depth, experts, grouped_query, mlp, moe_layers, pairs, shared_width
+from kvcalc.importers.pieces import (
+    KV_HEADS,
+    SHARED,
+    blocks,
+    decoder,
+    depth,
+    experts,
+    grouped_query,
+    mlp,
+    moe_layers,
+    pairs,
+    shared_width,
+)
 
 TYPES = ("ernie4_5_moe",)
 NO_END = -1
@@ -18,7 +30,15 @@ def sparse(c: Config, count: int) -> list[str]:
 
 
 def read(c: Config) -> Layout:
-    c.ignore("num_nextn_predict_layers", "moe_norm_min", "moe_capacity", "moe_use_aux_free", "moe_gate", "moe_group", "moe_layer_end_index")
+    c.ignore(
+        "num_nextn_predict_layers",
+        "moe_norm_min",
+        "moe_capacity",
+        "moe_use_aux_free",
+        "moe_gate",
+        "moe_group",
+        "moe_layer_end_index",
+    )
     count = depth(c)
     kinds = sparse(c, count)
     bias = c.flag("use_bias")

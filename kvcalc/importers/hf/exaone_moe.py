@@ -32,5 +32,7 @@ def read(c: Config) -> Layout:
     names = layer_types(c, count, {FULL: "full", SLIDING: "local"}, every(period, SLIDING, FULL))
     kinds = moe_after_dense(c, count)
     attention = full_and_local(c, names, window, num_key_value_heads=c.count(*KV_HEADS), qk_norm=True)
-    made = blocks(kinds, dense=lambda: mlp(c), moe=lambda: experts(c, shared=shared_width(c, default=None), router=SIGMOID_ROUTER))
+    made = blocks(
+        kinds, dense=lambda: mlp(c), moe=lambda: experts(c, shared=shared_width(c, default=None), router=SIGMOID_ROUTER)
+    )
     return decoder(c, attention, made, layers=pairs(names, kinds))

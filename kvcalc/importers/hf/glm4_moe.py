@@ -43,7 +43,9 @@ def read(c: Config) -> Layout:
         dense=lambda: mlp(c),
         moe=lambda: experts(c, shared=shared_width(c, default=None), router=SIGMOID_ROUTER),
     )
-    return decoder(c, full_and_local(c, names, window, num_key_value_heads=c.count(*KV_HEADS), **more), made, layers=pairs(names, kinds))
+    return decoder(
+        c, full_and_local(c, names, window, num_key_value_heads=c.count(*KV_HEADS), **more), made, layers=pairs(names, kinds)
+    )
 
 
 def windowed(c: Config, count: int) -> tuple[list[str], Known | None]:

@@ -13,10 +13,14 @@ ARCHITECTURES = ("Grok1ForCausalLM", "Grok1ModelForCausalLM")
 def read(c: Config) -> Layout:
     second = c.model_type == SECOND
     if second and not any(name in ARCHITECTURES for name in c.items("architectures") or []):
-        raise c.refuse("architectures", "with the model_type 'git' only Grok-2 is understood", f"known: {', '.join(ARCHITECTURES)}")
+        raise c.refuse(
+            "architectures", "with the model_type 'git' only Grok-2 is understood", f"known: {', '.join(ARCHITECTURES)}"
+        )
     c.must("sliding_window_size", -1, 0)
     c.must("global_attn_every_n", 1)
-    c.ignore("attn_output_multiplier", "max_attn_value", "attn_temperature_len", "attn_factor", "rope_type", "beta_fast", "beta_slow")
+    c.ignore(
+        "attn_output_multiplier", "max_attn_value", "attn_temperature_len", "attn_factor", "rope_type", "beta_fast", "beta_slow"
+    )
     beside = c.count("intermediate_size") if c.flag("residual_moe") else None
     width = "moe_intermediate_size" if beside is not None or c.has("moe_intermediate_size") else "intermediate_size"
     c.ignore("intermediate_size")

@@ -39,7 +39,9 @@ def hy3(c: Config) -> Layout:
     if first is None and not c.has("mlp_layer_types"):
         c.caveat("The config does not say which layers have experts; as in its class, all but the first.")
     bias = c.flag("attention_bias")
-    attention = grouped_query(c, num_key_value_heads=c.count(*KV_HEADS), qkv_bias=bias, o_bias=bias, qk_norm=True, default_head_dim=128)
+    attention = grouped_query(
+        c, num_key_value_heads=c.count(*KV_HEADS), qkv_bias=bias, o_bias=bias, qk_norm=True, default_head_dim=128
+    )
     c.must("mlp_bias", False)
     made = blocks(
         kinds,
@@ -59,8 +61,19 @@ def each(c: Config, *names: str, count: int, low: int = 1) -> list[Known] | None
 
 
 def hunyuan(c: Config) -> Layout:
-    c.ignore("capacity_factor", "moe_drop_tokens", "moe_random_routing_dropped_token", "group_limited_greedy", "norm_type", "use_mla")
-    c.ignore("kv_lora_rank", "q_lora_rank", "qk_rope_head_dim", "v_head_dim", "qk_nope_head_dim", "num_media_embeds", "use_rotary_pos_emb")
+    c.ignore(
+        "capacity_factor", "moe_drop_tokens", "moe_random_routing_dropped_token", "group_limited_greedy", "norm_type", "use_mla"
+    )
+    c.ignore(
+        "kv_lora_rank",
+        "q_lora_rank",
+        "qk_rope_head_dim",
+        "v_head_dim",
+        "qk_nope_head_dim",
+        "num_media_embeds",
+        "use_rotary_pos_emb",
+    )
+    c.ignore("org_vocab_size", "pool_type", "dense_list", "cla_num")
     c.ignore(*(name for name in c.fields if name.startswith(("vit_", "anyres_", "im_", "class_", "add_classification"))))
     c.must("use_mla", False)
     c.must("mlp_bias", False)

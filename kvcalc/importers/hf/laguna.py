@@ -4,14 +4,29 @@ from typing import Any
 
 from kvcalc.importers.config import Config, Known
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import FULL, KV_HEADS, SLIDING, blocks, decoder, depth, experts, grouped_query, layer_types, mlp, moe_layers, pairs
+from kvcalc.importers.pieces import (
+    FULL,
+    KV_HEADS,
+    SLIDING,
+    blocks,
+    decoder,
+    depth,
+    experts,
+    grouped_query,
+    layer_types,
+    mlp,
+    moe_layers,
+    pairs,
+)
 
 TYPES = ("laguna",)
 GATES = {"per-head": "per_head", "per-element": "per_element"}
 
 
 def read(c: Config) -> Layout:
-    c.ignore("moe_routed_scaling_factor", "moe_router_logit_softcapping", "moe_apply_router_weight_on_input", "router_aux_loss_coef")
+    c.ignore(
+        "moe_routed_scaling_factor", "moe_router_logit_softcapping", "moe_apply_router_weight_on_input", "router_aux_loss_coef"
+    )
     count = depth(c)
     layer = layer_types(c, count, {FULL: "global", SLIDING: "local"}, lambda place: FULL)
     kinds = moe_layers(c, count, lambda place: place > 0)

@@ -3,7 +3,20 @@ every other one, with a shared one as wide as they."""
 
 from kvcalc.importers.config import Config, number
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import CHUNKED, FULL, KV_HEADS, blocks, decoder, depth, experts, grouped_query, layer_types, mlp, moe_layers, pairs
+from kvcalc.importers.pieces import (
+    CHUNKED,
+    FULL,
+    KV_HEADS,
+    blocks,
+    decoder,
+    depth,
+    experts,
+    grouped_query,
+    layer_types,
+    mlp,
+    moe_layers,
+    pairs,
+)
 
 TYPES = ("llama4_text", "llama4")
 
@@ -35,7 +48,12 @@ def read(c: Config) -> Layout:
     attention = blocks(
         names,
         chunk=lambda: grouped_query(
-            c, num_key_value_heads=c.count(*KV_HEADS), default_head_dim=128, qkv_bias=bias, o_bias=bias, attention_chunk_size=c.count("attention_chunk_size", default=8192, high=1 << 36)
+            c,
+            num_key_value_heads=c.count(*KV_HEADS),
+            default_head_dim=128,
+            qkv_bias=bias,
+            o_bias=bias,
+            attention_chunk_size=c.count("attention_chunk_size", default=8192, high=1 << 36),
         ),
         full=lambda: grouped_query(c, num_key_value_heads=c.count(*KV_HEADS), default_head_dim=128, qkv_bias=bias, o_bias=bias),
     )

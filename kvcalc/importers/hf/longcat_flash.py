@@ -3,7 +3,7 @@ of which do nothing. A block is two layers here."""
 
 from kvcalc.importers.config import Config, number
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import MAX_LAYERS, decoder, experts, latent, mlp, pairs
+from kvcalc.importers.pieces import MAX_LAYERS, decoder, experts, latent, pairs
 
 TYPES = ("longcat_flash",)
 
@@ -35,6 +35,4 @@ def read(c: Config) -> Layout:
     attention = latent(c)
     c.must("qk_head_dim", attention["qk_nope_head_dim"] + attention["qk_rope_head_dim"])
     layers = pairs(["mla"] * count, ["moe", "mlp"] * pairs_of_layers)
-    return decoder(
-        c, {"mla": attention}, {"moe": moe, "mlp": block}, layers=layers, depth=number(count, "2 x num_layers").origin
-    )
+    return decoder(c, {"mla": attention}, {"moe": moe, "mlp": block}, layers=layers, depth=number(count, "2 x num_layers").origin)

@@ -47,7 +47,9 @@ def sliding(c: Config, **more: Any) -> dict[str, Any]:
     groups = c.maybe("swa_num_key_value_heads")
     if groups is None:
         groups = number(2 * c.count(*KV_HEADS), "2 x num_key_value_heads")
-        c.caveat("swa_num_key_value_heads is not in the config; as in its class, layers that slide have twice the KV heads of the others.")
+        c.caveat(
+            "swa_num_key_value_heads is not in the config; as in its class, layers that slide have twice the KV heads of the others."
+        )
     return grouped_query(
         c,
         num_attention_heads=heads,
@@ -71,11 +73,11 @@ def read(c: Config) -> Layout:
         names,
         full=lambda: grouped_query(
             c,
-            num_key_value_heads=c.count(*KV_HEADS), 
+            num_key_value_heads=c.count(*KV_HEADS),
             head_dim=c.count("head_dim"),
             v_head_dim=c.count("v_head_dim"),
             qkv_bias=bias,
- learned_sinks=c.flag("add_full_attention_sink_bias")
+            learned_sinks=c.flag("add_full_attention_sink_bias"),
         ),
         local=lambda: sliding(c, qkv_bias=bias),
     )

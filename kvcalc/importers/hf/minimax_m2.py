@@ -14,6 +14,8 @@ def read(c: Config) -> Layout:
         raise c.refuse("attn_type_list", "says something else than 1: only full attention is known here")
     c.must("use_qk_norm", True)
     router = dict(SIGMOID_ROUTER) if c.flag("use_routing_bias", default=True) else {"kind": "linear", "scoring_func": "sigmoid"}
-    attention = grouped_query(c, num_key_value_heads=c.count(*KV_HEADS), qk_norm=True, qk_norm_all_heads=True, default_head_dim=128)
+    attention = grouped_query(
+        c, num_key_value_heads=c.count(*KV_HEADS), qk_norm=True, qk_norm_all_heads=True, default_head_dim=128
+    )
     moe = experts(c, width=("intermediate_size",), shared=c.maybe("shared_intermediate_size", low=0), router=router)
     return decoder(c, {"full": attention}, {"moe": moe})

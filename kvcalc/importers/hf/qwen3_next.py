@@ -6,7 +6,20 @@ from typing import Any
 from kvcalc.importers.config import Config
 from kvcalc.importers.hf.qwen_moe import gated_shared, sparse_steps
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import FULL, KV_HEADS, LINEAR, blocks, decoder, depth, every, experts, grouped_query, layer_types, mlp, pairs
+from kvcalc.importers.pieces import (
+    FULL,
+    KV_HEADS,
+    LINEAR,
+    blocks,
+    decoder,
+    depth,
+    every,
+    experts,
+    grouped_query,
+    layer_types,
+    mlp,
+    pairs,
+)
 
 TYPES = ("qwen3_next", "qwen3_5_text", "qwen3_5", "qwen3_5_moe_text", "qwen3_5_moe")
 DENSE = ("qwen3_5_text", "qwen3_5")

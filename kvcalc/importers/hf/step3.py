@@ -90,6 +90,9 @@ def sliding(c: Config) -> dict[str, Any]:
         heads = c.maybe("num_sliding_attention_heads") or c.count("num_attention_heads")
         return gated(c, num_attention_heads=heads, window=window)
     other.must("attention_type", SLIDING)
-    said = {"num_key_value_heads": other.maybe("num_attention_groups", "num_key_value_heads"), "head_dim": other.maybe("head_dim")}
+    said = {
+        "num_key_value_heads": other.maybe("num_attention_groups", "num_key_value_heads"),
+        "head_dim": other.maybe("head_dim"),
+    }
     own = {name: value for name, value in said.items() if value is not None}
     return gated(c, num_attention_heads=other.count("num_attention_heads"), window=window, **own)
