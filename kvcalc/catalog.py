@@ -154,7 +154,9 @@ def load_assumptions(path: str | None = None) -> Assumptions:
 
 
 def check_file(path: str) -> ModelSpec | Device | Assumptions:
-    """Load a spec, a device or a file of assumptions, whichever its keys say. Raises SpecError."""
+    """Load a spec, a device or a file of assumptions, whichever its keys say; import what a model ships. Raises SpecError."""
+    if is_source(path):
+        return load_model(path)
     document = read_yaml(Path(path))
     keys = set(document.data) if isinstance(document.data, dict) else set()
     if {"bandwidth", "memory", "vendor"} & keys:

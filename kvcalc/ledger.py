@@ -175,7 +175,7 @@ def blocks_of(model: ModelSpec, scenario: Scenario) -> tuple[Block, ...]:
         ScenarioError: the model's weights are not known, or it has no such piece to include.
     """
     if model.unknown:
-        raise ScenarioError(f"{model.id}: {not_known(model)}", f"kvcalc estimate {model.id} says its state")
+        raise ScenarioError(f"{model.id}: {not_known(model)}", "kvcalc estimate and compare say its state")
     return all_blocks(model, scenario)
 
 

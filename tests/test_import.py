@@ -465,3 +465,42 @@ def test_offline_the_hub_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(KvcalcError, match="huggingface_hub is not installed"):
         import_source("hf:Qwen/Qwen3-8B")
+
+
+# -- models whose parameters are not known, as one types it -------------------------------------------------------------------------
+
+PARTIAL = str(CONFIGS / "sarvamai--sarvam-30b.json")
+
+
+def kvcalc(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-m", "kvcalc", *arguments], capture_output=True, text=True)
+
+
+def test_what_is_not_known_is_null() -> None:
+    done = kvcalc("estimate", PARTIAL, "-c", "128K", "--format", "json")
+    data = json.loads(done.stdout)
+    assert data["parameters"] == {"total": None, "active": None} and data["pieces"] == []
+    assert data["totals"]["state_bytes"] == 2_550_136_832 and data["totals"]["weight_bytes"] is None
+    assert "no vocab_size" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["fit {} --on rtx-4090", "estimate {} --on rtx-4090", "whatif {} --without gqa", "diff {} qwen3-8b"])
+def test_what_needs_weights_is_refused_by_the_missing_field(command: str) -> None:
+    done = kvcalc(*command.format(PARTIAL).split())
+    assert done.returncode == 2 and "no vocab_size" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_state_alone_is_compared() -> None:
+    done = kvcalc("compare", PARTIAL, "qwen3-8b", "-c", "4K", "--format", "csv")
+    first = dict(zip(*(line.split(",") for line in done.stdout.splitlines()[:2]), strict=True))
+    assert done.returncode == 0 and first["state_bytes"] == str(19 * 1024 * 4096) and first["weight_bytes"] == ""
+
+
+def test_a_spec_is_written_once(tmp_path: Path) -> None:
+    source, target = str(CONFIGS / "Qwen--Qwen3-8B.json"), str(tmp_path / "mine.yaml")
+    assert kvcalc("import", source, "-o", target).returncode == 0
+    assert load_model(target).id == "mine"
+    again = kvcalc("import", source, "-o", target)
+    assert again.returncode == 2 and "is there already" in again.stderr
+    assert kvcalc("import", source, "-o", target, "--force").returncode == 0
+    assert kvcalc("import", source, "-o", str(tmp_path / "no" / "such.yaml")).returncode == 2

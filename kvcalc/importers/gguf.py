@@ -29,6 +29,7 @@ IN_A_LAYER: dict[str, tuple[str, ...]] = {
     "attn_sinks.weight": ("attention.sinks",),
     "attn_q_norm.weight": ("norms.q_norm",),
     "attn_k_norm.weight": ("norms.k_norm",),
+    "attn_output_norm.weight": ("norms.output_norm", "norms.layer_norms"),
     "attn_q_a.weight": ("attention.q_a_proj",),
     "attn_q_a_norm.weight": ("norms.q_a_norm",),
     "attn_q_b.weight": ("attention.q_b_proj",),
@@ -53,6 +54,8 @@ IN_A_LAYER: dict[str, tuple[str, ...]] = {
     "ffn_down_exps.bias": ("routed_experts.expert_down_bias",),
     "ffn_gate_inp.weight": ("router.router_proj",),
     "ffn_gate_inp.bias": ("router.router_bias",),
+    "ffn_gate_inp.scale": ("router.input_scale",),
+    "ffn_down_exps.scale": ("router.expert_scale",),
     "exp_probs_b.bias": ("router.correction_bias",),
     "ffn_gate_shexp.weight": ("shared_experts.shared_up",),
     "ffn_up_shexp.weight": ("shared_experts.shared_up",),
@@ -115,10 +118,10 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "per_layer_proj_norm.weight": ("norms.per_layer_projection_norm",),
 }
 
-ASIDE = re.compile(r"(blk\.\d+\.)?(rope_freqs|rope_factors_long|rope_factors_short)\.weight|.*\.(input_)?scale")
+ASIDE = re.compile(r"(blk\.\d+\.)?(rope_freqs|rope_factors_long|rope_factors_short|layer_output_scale)\.weight|.*\.(input_)?scale")
 """Bytes, and no parameters."""
 
-TABLES, DRAFT = "tables that an engine could calculate and scales of whole tensors", "layers that draft"
+TABLES, DRAFT = "tables that an engine could calculate, and scales", "layers that draft"
 _IN_A_LAYER = re.compile(r"blk\.(?P<layer>\d{1,6})\.(?P<name>.+)")
 
 
@@ -143,9 +146,9 @@ def read_gguf(path: str | Path, *, id: str | None = None, ignore: Iterable[str] 
 
 def named(tensor: Tensor, layers: int) -> Named:
     """Where a tensor stands and which weights of a spec it may hold."""
-    if ASIDE.fullmatch(tensor.name):
-        return Named(tensor, None, aside=TABLES)
     match = _IN_A_LAYER.fullmatch(tensor.name)
+    if ASIDE.fullmatch(tensor.name) and not (match and match["name"] in IN_A_LAYER):
+        return Named(tensor, None, aside=TABLES)
     if match is None:
         return Named(tensor, None, OUTSIDE.get(tensor.name, ()))
     layer, name = int(match["layer"]), match["name"]

@@ -313,6 +313,43 @@ def gemma3n(k: Keys) -> Fields:
     }
 
 
+@architecture("gemma4")
+def gemma4(k: Keys) -> Fields:
+    """Layers without a window have heads of their own, and in the larger models no value projection. The last ones may be twice as wide."""
+    sliding = window(k, 6)
+    slides = [word == SLIDING for word in sliding["layer_types"]]
+    groups, widths = k.each("attention.head_count_kv"), k.each("feed_forward_length")
+    local, full = [{groups[layer] for layer in range(k.layers) if slides[layer] is here} for here in (True, False)]
+    if len(local) != 1 or len(full) != 1:
+        raise k.refuse("attention.head_count_kv", "differs among layers of one kind: not understood for gemma4")
+    shared = k.number("attention.shared_kv_layers", 0, high=k.layers)
+    wide = shared and widths[-1] == 2 * widths[0]
+    if widths != [widths[0]] * (k.layers - shared) + [widths[-1]] * shared or not (wide or widths[-1] == widths[0]):
+        raise k.refuse("feed_forward_length", "differs among layers in a way that is not understood for gemma4")
+    full_value = [k.tensor("attn_v.weight", layer) for layer in range(k.layers - shared) if not slides[layer]]
+    found = {
+        "model_type": "gemma4_text",
+        "num_key_value_heads": local.pop(),
+        "num_global_key_value_heads": full.pop(),
+        "attention_k_eq_v": None in full_value,
+        "use_double_wide_mlp": bool(wide),
+        "intermediate_size": widths[0],
+        "num_kv_shared_layers": shared,
+        "enable_moe_block": k.somewhere("ffn_gate_inp.weight"),
+        **sliding,
+        **k.required(
+            num_attention_heads="attention.head_count",
+            global_head_dim="attention.key_length",
+            head_dim="attention.key_length_swa",
+            hidden_size_per_layer_input="embedding_length_per_layer_input",
+        ),
+    }
+    if found["enable_moe_block"]:
+        found |= expert_width(k) | k.required(num_experts="expert_count", top_k_experts="expert_used_count")
+    rows = k.tensors.get("per_layer_token_embd.weight")
+    return found | ({} if rows is None else {"vocab_size_per_layer_input": rows.shape[0]})
+
+
 @architecture("phi3")
 def phi3(k: Keys) -> Fields:
     return {"model_type": "phi3", **k.fields(sliding_window="attention.sliding_window"), **heads(k), **dense(k)}
@@ -729,11 +766,6 @@ def seed_oss(k: Keys) -> Fields:
 @architecture("arcee")
 def arcee(k: Keys) -> Fields:
     return {"model_type": "arcee", **wide_heads(k), **dense(k), **biased(k), **biased(k, "mlp_bias", "ffn_down.bias")}
-
-
-@architecture("apertus")
-def apertus(k: Keys) -> Fields:
-    return {"model_type": "apertus", **heads(k), **dense(k), **biased(k)}
 
 
 @architecture("ernie4_5")

@@ -31,6 +31,10 @@ MODULES = {
     "router": ("router",),
     "gate": ("router",),
     "indexer": ("indexer",),
+    "index_q_proj": ("indexer",),
+    "index_k_proj": ("indexer",),
+    "weights_proj": ("indexer.index_weights_proj",),
+    "indexers_proj": ("indexer.index_weights_proj",),
     "self_attn": ("attention",),
     "attention": ("attention",),
     "attn": ("attention",),
@@ -43,6 +47,9 @@ MODULES = {
 }
 """The words of a module's name, and the pieces that it stands for. The last word that is here decides."""
 ELSEWHERE = ("visual", "vision", "vision_tower", "vision_model", "audio_tower", "mtp", "embed_vision", "multi_modal_projector")
+WITH_INDEXER = ("self_attn", "attention", "attn", "self_attention")
+"""Modules that have the indexer inside, where the model has one: who names them as a whole names it too."""
+_NO_MATRIX = re.compile(r"(norm|bias)(\.weight)?\*?$", re.IGNORECASE)
 _WORD = re.compile(r"[a-z_]+[0-9]*[a-z_]*|[0-9]+", re.IGNORECASE)
 _PARTS = {"gate_proj", "up_proj", "down_proj", "gate_up_proj", "w1", "w2", "w3"}
 
@@ -266,15 +273,10 @@ def _touched(names: Iterable[str], model: ModelSpec, text: Config) -> list[str]:
     layers: dict[str, set[int]] = {}
     for name in names:
         words = [word.lower() for word in _WORD.findall(name[: 4 * SHOWN])]
-        if any(word in ELSEWHERE for word in words):
-            continue
-        known = [word for word in words if word in MODULES]
-        if not known:
+        if any(word in ELSEWHERE for word in words) or _NO_MATRIX.search(name[: 4 * SHOWN]):
             continue
         numbers = [int(word) for word in words if word.isdecimal() and len(word) < len(str(MAX_LIST))]
-        own = known[-1]
-        in_mlp = own == "mlp" and any(word in _PARTS for word in words)
-        for piece in ("dense_mlp",) if in_mlp else MODULES[own]:
+        for piece in _named(words, model):
             if numbers:
                 layers.setdefault(piece, set()).add(numbers[0])
             else:
@@ -289,6 +291,17 @@ def _touched(names: Iterable[str], model: ModelSpec, text: Config) -> list[str]:
                 "these are counted like the others."
             )
     return list(everywhere)
+
+
+def _named(words: list[str], model: ModelSpec) -> tuple[str, ...]:
+    """The pieces that the words of one module's name stand for: of a name that ends with a layer's number, all of that layer's."""
+    known = [word for word in words if word in MODULES]
+    if not known:
+        return tuple(_pieces(model)) if words and words[-1].isdecimal() and words[-2:-1] == ["layers"] else ()
+    own = known[-1]
+    if own == "mlp" and any(word in _PARTS for word in words):
+        return ("dense_mlp",)
+    return (*MODULES[own], "indexer") if words[-1] == own and own in WITH_INDEXER else MODULES[own]
 
 
 def _layers(blocks: Iterable[Block], piece: str) -> set[int]:

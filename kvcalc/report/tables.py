@@ -7,7 +7,7 @@ from typing import Any
 from kvcalc import __version__
 from kvcalc.efficiency import Factor, efficiency, weight_width
 from kvcalc.hardware import Device
-from kvcalc.ledger import Entry, Ledger, grouped, ledger, total
+from kvcalc.ledger import Entry, Ledger, grouped, ledger, total, what_is_known
 from kvcalc.report.table import (
     Cell,
     Column,
@@ -346,24 +346,24 @@ def compare(models: Sequence[ModelSpec], scenarios: Sequence[Scenario], devices:
     rows: list[dict[str, Cell]] = []
     notes: dict[str, None] = {}
     for scenario in scenarios:
-        books = [ledger(model, scenario) for model in models]
+        books = [what_is_known(model, scenario) for model in models]
         least = min((book.totals.state_bytes for book in books if book.totals.state_bytes), default=1)
         for book in books:
-            sums = book.totals
+            sums, known = book.totals, not book.model.unknown
             row: dict[str, Cell] = {
                 "model": book.model.id,
                 "context": scenario.context,
-                "parameters": sums.parameters,
-                "active_parameters": sums.active_parameters,
-                "weight_bytes": sums.weight_bytes,
+                "parameters": sums.parameters if known else None,
+                "active_parameters": sums.active_parameters if known else None,
+                "weight_bytes": sums.weight_bytes if known else None,
                 "state_bytes": sums.state_bytes,
                 "state_bytes_per_token": book.state_bytes_per_token,
-                "traffic_bytes": sums.read_bytes + sums.written_bytes,
-                "flops": sums.flops,
+                "traffic_bytes": sums.read_bytes + sums.written_bytes if known else None,
+                "flops": sums.flops if known else None,
                 "relative": Fraction(sums.state_bytes, least),
             }
             notes.update(dict.fromkeys(f"{book.model.id}: {note}" for note in book.notes))
-            for count, device in devices:
+            for count, device in devices if known else ():
                 verdict = answer(book, device, count)
                 row[_device_key(count, device)] = (
                     "no" if verdict.fits is False else None if verdict.edge is None else verdict.tokens_per_second
