@@ -19,6 +19,20 @@ def low_rank_query(hidden_size: int, q_lora_rank: int, heads: int, query_width: 
     yield Weight("q_b_proj", "attention", (query_width, q_lora_rank), split=heads)
 
 
+def gated_query(hidden_size: int, q_lora_rank: int, heads: int, width: int) -> Iterator[Weight]:
+    """The same where one product makes queries and output gates, from the latent normed and as it is, side by side. Source: transformers
+    models/axk2."""
+    yield Weight("q_a_proj", "attention", (q_lora_rank, hidden_size))
+    yield vector("q_a_norm", "norms", q_lora_rank)
+    yield Weight("q_gate_proj", "attention", (width, 2 * q_lora_rank), split=heads)
+
+
+def input_gate(hidden_size: int, rank: int, piece: str) -> Iterator[Weight]:
+    """A gate on a normed input, through a narrow layer. Source: transformers models/axk2."""
+    yield Weight("input_gate_down", piece, (rank, hidden_size))
+    yield Weight("input_gate_up", piece, (hidden_size, rank))
+
+
 class LatentAttention(Attention):
     """Multi-head latent attention over any law of tokens. Source: DeepSeek-V2, arXiv:2405.04434, section 2.1."""
 
@@ -30,7 +44,10 @@ class LatentAttention(Attention):
     qk_rope_head_dim: RopeWidth = Field(description="Width of the cached RoPE key [elements]; 0: none")
     v_head_dim: Width = Field(description="Width of a value head [elements]")
     attention_bias: bool = Field(False, description="Biases on the projections from and to hidden (not on a full q_proj)")
-    output_gate: Literal["per_head", "per_element"] | None = Field(None, description="Gate on the attention output")
+    output_gate: Literal["per_head", "per_element", "query_latent"] | None = Field(
+        None, description="Gate on the attention output; query_latent: per element, and made with the queries from their latent"
+    )
+    input_gate_rank: Width | None = Field(None, description="Rank of a gate on the normed input [elements]")
     learned_sinks: bool = Field(False, description="One learned sink logit per query head")
     rope_key_norm: bool = Field(False, description="A norm on the RoPE key")
     softmax_scaling: bool = Field(False, description="A learned scale and bias per head by which queries grow with the position")
@@ -39,6 +56,8 @@ class LatentAttention(Attention):
     def _rope_is_there(self) -> "LatentAttention":
         if self.rope_key_norm and not self.qk_rope_head_dim:
             raise ValueError("rope_key_norm needs a qk_rope_head_dim")
+        if self.output_gate == "query_latent" and self.q_lora_rank is None:
+            raise ValueError("an output_gate of query_latent needs a q_lora_rank")
         return self
 
     def latent_rows(self, site: Site, held: Law, read: Law) -> Iterator[Row]:
@@ -52,6 +71,8 @@ class LatentAttention(Attention):
         d, heads, nope, rope = site.hidden_size, self.num_attention_heads, self.qk_nope_head_dim, self.qk_rope_head_dim
         if self.q_lora_rank is None:
             yield Weight("q_proj", "attention", (heads * (nope + rope), d), split=heads)
+        elif self.output_gate == "query_latent":
+            yield from gated_query(d, self.q_lora_rank, heads, heads * (nope + rope + self.v_head_dim))
         else:
             yield from low_rank_query(d, self.q_lora_rank, heads, heads * (nope + rope))
         if not site.reuses:
@@ -67,7 +88,9 @@ class LatentAttention(Attention):
             if not site.reuses:
                 yield vector("kv_a_bias", "attention", self.kv_lora_rank + rope)
             yield vector("o_bias", "attention", d)
-        if self.output_gate is not None:
+        if self.input_gate_rank is not None:
+            yield from input_gate(d, self.input_gate_rank, "attention")
+        if self.output_gate in ("per_head", "per_element"):
             gates = heads if self.output_gate == "per_head" else heads * self.v_head_dim
             yield Weight("gate_proj", "attention", (gates, d), split=heads)
         if self.learned_sinks:
@@ -94,7 +117,7 @@ class LatentAttention(Attention):
             "head_dim": self.qk_nope_head_dim + self.qk_rope_head_dim,
             "v_head_dim": self.v_head_dim,
             "q_lora_rank": self.q_lora_rank,
-            "output_gate": self.output_gate,
+            "output_gate": "per_element" if self.output_gate == "query_latent" else self.output_gate,
             "learned_sinks": self.learned_sinks,
         }
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 import pytest
-from conftest import MODELS
+from conftest import ALL_MODELS
 
 from kvcalc.catalog import load_model
 from kvcalc.kind import Part, documentation
@@ -69,7 +69,7 @@ class TestEveryKind:
         assert quantity(load_model(worked["model"]), worked["what"], worked["quantity"], name) == value
 
     def test_a_model_uses_it(self, family: str, name: str, cls: type[Part]) -> None:
-        specs = [load_model(model) for model in MODELS]
+        specs = [load_model(model) for model in ALL_MODELS]
         parts: list[Part] = [
             p for s in specs for p in (*s.attention.values(), *s.feedforward.values(), s.residual, *s.embedding.tables.values())
         ]

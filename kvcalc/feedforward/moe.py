@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 
 import kvcalc.router
 from kvcalc.kind import Count, FeedForward, Kinds, OneOf, Router, Site, Weight, Width, vector
+from kvcalc.projections import input_gate
 
 ROUTERS = Kinds(kvcalc.router, Router)
 
@@ -33,6 +34,7 @@ class MoE(FeedForward):
     expert_bias: bool = Field(False, description="Biases on every matrix of an expert")
     shared_intermediate_size: Width | None = Field(None, description="Width of all shared experts together [elements]")
     shared_expert_gate: bool = Field(False, description="A learned gate on the shared expert")
+    input_gate_rank: Width | None = Field(None, description="Rank of a gate on the normed input [elements]")
     output_bias: bool = Field(False, description="A bias on the sum of the experts' outputs")
     output_norm: bool = Field(False, description="A norm on the sum of all experts' outputs")
     dense_intermediate_size: Width | None = Field(None, description="Width of a dense gated block beside the experts [elements]")
@@ -71,6 +73,8 @@ class MoE(FeedForward):
         if self.latent_norm:
             yield vector("latent_norm", "norms", inside)
         yield from self.router.routing(site, experts, chosen)
+        if self.input_gate_rank is not None:
+            yield from input_gate(d, self.input_gate_rank, "router")
         if self.shared_intermediate_size is not None:
             shared = self.shared_intermediate_size
             yield Weight("shared_up", "shared_experts", (shared, d), copies=into, split=shared)

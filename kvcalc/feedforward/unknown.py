@@ -2,7 +2,7 @@
 
 Keeps     nothing
 Formula   none
-Worked    inkling, bf16, growth: 11 x 2 x 8 x 128 x 2 = 45,056 bytes
+Worked    granite-4.0-h-micro, bf16, growth: 0 x 2 = 0 bytes
 Omits     its weights and products: whoever asks for them is told which field is missing
 Assumes   nothing; state does not depend on it
 Used by   models whose config leaves out a width or a list of layers

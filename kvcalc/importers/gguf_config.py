@@ -346,8 +346,8 @@ def gemma4(k: Keys) -> Fields:
     }
     if found["enable_moe_block"]:
         found |= expert_width(k) | k.required(num_experts="expert_count", top_k_experts="expert_used_count")
-    rows = k.tensors.get("per_layer_token_embd.weight")
-    return found | ({} if rows is None else {"vocab_size_per_layer_input": rows.shape[0]})
+    rows = k.tensors.get("per_layer_token_embd.weight", k.tensors["token_embd.weight"])
+    return found | {"vocab_size_per_layer_input": rows.shape[0]}
 
 
 @architecture("phi3")
@@ -370,8 +370,53 @@ def phi_moe(k: Keys) -> Fields:
 
 @architecture("deepseek2")
 def deepseek(k: Keys) -> Fields:
-    """Multi-head latent attention. llama.cpp writes it as one wide key for all heads: `key_length` is latent and RoPE key together. In
-    V3 a bias balances the load, which V2 has not."""
+    """In V3 a bias balances the load, which V2 has not."""
+    found = latent(k) | dense(k) | after_dense(k)
+    return {"model_type": "deepseek_v3" if k.somewhere("exp_probs_b.bias") else "deepseek_v2", "moe_layer_freq": 1, **found}
+
+
+@architecture("deepseek32")
+def deepseek_v32(k: Keys) -> Fields:
+    return {"model_type": "deepseek_v32", "moe_layer_freq": 1, **latent(k), **indexer(k), **dense(k), **after_dense(k)}
+
+
+@architecture("glm-dsa")
+def glm_dsa(k: Keys) -> Fields:
+    """A layer without an indexer takes the choice of the last one that has it."""
+    own = [k.tensor("indexer.attn_k.weight", layer) is not None for layer in range(k.layers)]
+    types = {"indexer_types": ["full" if here else "shared" for here in own]}
+    return {"model_type": "glm_moe_dsa", **types, **latent(k), **indexer(k), **dense(k), **after_dense(k)}
+
+
+@architecture("minicpm3")
+def minicpm3(k: Keys) -> Fields:
+    """Latents as the config has them, `key_length` with the RoPE part; kept expanded by llama.cpp."""
+    rope = k.number("rope.dimension_count")
+    k.origins["qk_nope_head_dim"] = f"{k.architecture}.attention.key_length - rope.dimension_count"
+    return {
+        "model_type": "minicpm3",
+        "qk_nope_head_dim": k.number("attention.key_length") - rope,
+        **k.required(
+            num_attention_heads="attention.head_count",
+            q_lora_rank="attention.q_lora_rank",
+            kv_lora_rank="attention.kv_lora_rank",
+            qk_rope_head_dim="rope.dimension_count",
+        ),
+        **dense(k),
+    }
+
+
+def indexer(k: Keys) -> Fields:
+    """DeepSeek's sparse attention."""
+    return k.required(
+        index_n_heads="attention.indexer.head_count",
+        index_head_dim="attention.indexer.key_length",
+        index_topk="attention.indexer.top_k",
+    )
+
+
+def latent(k: Keys) -> Fields:
+    """Multi-head latent attention. llama.cpp writes it as one wide key for all heads: `key_length` is latent and RoPE key together."""
     if not k.has("attention.key_length_mla"):
         raise k.refuse("attention.key_length_mla", "is not in the file: it was converted before llama.cpp kept latents")
     rank, rope = k.number("attention.kv_lora_rank"), k.number("rope.dimension_count")
@@ -379,9 +424,7 @@ def deepseek(k: Keys) -> Fields:
         raise k.refuse("attention.key_length", f"is not kv_lora_rank {rank:,} + rope.dimension_count {rope:,}")
     k.origins["qk_nope_head_dim"] = f"{k.architecture}.attention.key_length_mla - rope.dimension_count"
     return {
-        "model_type": "deepseek_v3" if k.somewhere("exp_probs_b.bias") else "deepseek_v2",
         "qk_nope_head_dim": k.number("attention.key_length_mla") - rope,
-        "moe_layer_freq": 1,
         **k.required(
             num_attention_heads="attention.head_count",
             kv_lora_rank="attention.kv_lora_rank",
@@ -389,8 +432,6 @@ def deepseek(k: Keys) -> Fields:
             v_head_dim="attention.value_length_mla",
         ),
         **({"q_lora_rank": None} | k.fields(q_lora_rank="attention.q_lora_rank")),
-        **dense(k),
-        **after_dense(k),
     }
 
 
@@ -579,6 +620,7 @@ def mamba2_sizes(k: Keys) -> Fields:
     if not count or inner % count or inner % k.number("embedding_length"):
         raise k.refuse("ssm.inner_size", f"{inner:,} is no multiple of ssm.time_step_rank {count:,} and of embedding_length")
     k.origins["mamba_d_head"] = f"{k.architecture}.ssm.inner_size / ssm.time_step_rank"
+    k.origins["mamba_expand"] = f"{k.architecture}.ssm.inner_size / embedding_length"
     return {
         "mamba_d_head": inner // count,
         "mamba_expand": inner // k.number("embedding_length"),
@@ -646,6 +688,7 @@ def jamba(k: Keys) -> Fields:
     inner, width = k.number("ssm.inner_size"), k.number("embedding_length")
     if not width or inner % width:
         raise k.refuse("ssm.inner_size", f"{inner:,} is no multiple of embedding_length {width:,}")
+    k.origins |= {"mamba_expand": f"{k.architecture}.ssm.inner_size / embedding_length"}
     for what, here in (("attn", [not there for there in recurrent]), ("expert", sparse)):
         period, offset = period_of(here)
         found |= {f"{what}_layer_period": period, f"{what}_layer_offset": offset}
@@ -750,6 +793,45 @@ def exaone4(k: Keys) -> Fields:
     large = 64
     sliding = window(k, 4, default=4096) if k.layers == large else {"sliding_window": None, "layer_types": [FULL] * k.layers}
     return {"model_type": "exaone4", **wide_heads(k), **dense(k), **sliding}
+
+
+@architecture("exaone-moe")
+def exaone_moe(k: Keys) -> Fields:
+    found = wide_heads(k) | dense(k) | after_dense(k) | window(k, 4, default=128)
+    found["num_experts"], found["num_shared_experts"] = found.pop("n_routed_experts"), found.pop("n_shared_experts", 0)
+    return {"model_type": "exaone_moe", **found}
+
+
+@architecture("jais2")
+def jais2(k: Keys) -> Fields:
+    return {"model_type": "jais2", **wide_heads(k), **dense(k), **biased(k), **biased(k, "mlp_bias", "ffn_down.bias")}
+
+
+@architecture("hunyuan-dense")
+def hunyuan(k: Keys) -> Fields:
+    return {"model_type": "hunyuan_v1_dense", **wide_heads(k), **dense(k), **biased(k)}
+
+
+@architecture("laguna")
+def laguna(k: Keys) -> Fields:
+    """Query heads differ from layer to layer; the first of each four sees everything. A gate has a row for each head, or each element."""
+    gate, many = k.first("attn_gate.weight"), k.each("attention.head_count")
+    found = {"num_attention_heads_per_layer": many, "gating": "per-head" if gate and gate.shape[0] in many else "per-element"}
+    dense_layers = k.number("leading_dense_block_count", high=k.layers)
+    return {
+        "model_type": "laguna",
+        "mlp_layer_types": ["dense"] * dense_layers + ["sparse"] * (k.layers - dense_layers),
+        **found,
+        **dense(k),
+        **routed(k),
+        **expert_width(k),
+        **window(k, 4, default=0, first=True),
+        **k.required(
+            num_key_value_heads="attention.head_count_kv",
+            head_dim="attention.key_length",
+            shared_expert_intermediate_size="expert_shared_feed_forward_length",
+        ),
+    }
 
 
 @architecture("smollm3")

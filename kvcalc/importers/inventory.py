@@ -104,9 +104,17 @@ def held_against(imported: Imported, name: str, tensors: Sequence[Named], *, str
         size = sum(tensor.bytes for tensor in aside)
         caveats.append(f"Not counted are {what}: {size:,} bytes of the file, {_listed([tensor.name for tensor in aside])}.")
     stored = imported.data.get("storage", {}) | {"weights": storage(imported.model, match)}
-    data = _before_sizes(imported.data, caveats=[*imported.data.get("caveats", []), *caveats]) | {"storage": stored}
-    result = Imported(validated(name, data), data, imported.notes)
-    return Imported(result.model, data, (*imported.notes, *_agreement(result.model, name, tensors, match)))
+    result = with_caveats(imported, name, caveats, storage=stored)
+    return Imported(result.model, result.data, (*result.notes, *_agreement(result.model, name, tensors, match)))
+
+
+def with_caveats(imported: Imported, name: str, caveats: Sequence[str], *, notes: Sequence[str] = (), **fields: Any) -> Imported:
+    """A spec with more caveats, which stand after its sources, and with other fields; and more to say to whoever imports."""
+    data = imported.data
+    head = {key: data[key] for key in ("id", "name", "family", "released", "sources") if key in data}
+    said = [*data.get("caveats", []), *caveats]
+    data = head | ({"caveats": said} if said else {}) | {key: data[key] for key in data if key not in head and key != "caveats"} | fields
+    return Imported(validated(name, data), data, (*imported.notes, *notes))
 
 
 def _agreement(model: ModelSpec, name: str, tensors: Sequence[Named], match: Match) -> list[str]:
@@ -118,14 +126,6 @@ def _agreement(model: ModelSpec, name: str, tensors: Sequence[Named], match: Mat
     if sums.weight_bytes != size:
         return [f"{said}; the spec has {sums.weight_bytes:,} bytes"]
     return [said if match.differences else f"{said}, as the spec says"]
-
-
-def _before_sizes(data: Mapping[str, Any], *, caveats: list[str]) -> dict[str, Any]:
-    """The fields of a spec with caveats, in their place: after the sources."""
-    if not caveats:
-        return dict(data)
-    head = {key: value for key, value in data.items() if key in ("id", "name", "family", "released", "sources")}
-    return head | {"caveats": caveats} | {key: value for key, value in data.items() if key not in head and key != "caveats"}
 
 
 def reworded(value: Any, word: Callable[[str], str]) -> Any:
@@ -168,23 +168,21 @@ def _match_layer(result: Match, place: Place, wanted: Mapping[str, int], tensors
     left = dict(wanted)
     rest: list[tuple[Tensor, tuple[str, ...]]] = []
     for tensor, _, keys, _ in tensors:
-        known = tuple(key for key in keys if key in wanted)
-        if known and left.get(known[0]) == tensor.elements:
-            del left[known[0]]
-            _store(result, place, {known[0]: tensor.elements}, [tensor])
+        known, first = _all_of(keys, wanted), next((key for key in keys if key in wanted), None)
+        if first is not None and left.get(first) == tensor.elements:
+            del left[first]
+            _store(result, place, {first: tensor.elements}, [tensor])
         elif known:
             rest.append((tensor, known))
         else:
             result.unknown.append(tensor)
     while rest:
-        group, keys = [rest[0][0]], set(rest.pop(0)[1]) & left.keys()
-        while True:
-            more = [entry for entry in rest if keys & set(entry[1])]
-            if not more:
-                break
-            group += [tensor for tensor, _ in more]
-            keys |= {key for _, others in more for key in others} & left.keys()
-            rest = [entry for entry in rest if entry not in more]
+        group, keys = [rest[0][0]], set(rest[0][1]) & left.keys()
+        rest = rest[1:]
+        while met := [entry for entry in rest if not keys.isdisjoint(entry[1])]:
+            rest = [entry for entry in rest if keys.isdisjoint(entry[1])]
+            group += [tensor for tensor, _ in met]
+            keys |= {key for _, others in met for key in others} & left.keys()
         sizes = {key: left.pop(key) for key in keys}
         held = sum(tensor.elements for tensor in group)
         if held == sum(sizes.values()):
@@ -193,6 +191,13 @@ def _match_layer(result: Match, place: Place, wanted: Mapping[str, int], tensors
             said = f"{_listed(sorted(sizes))} of {sum(sizes.values()):,}" if sizes else "no weight"
             result.unequal.append(f"{_listed([tensor.name for tensor in group])} of {held:,} elements, where the spec has {said}")
     result.missing += [(key, place) for key in left]
+
+
+def _all_of(keys: Sequence[str], wanted: Mapping[str, int]) -> tuple[str, ...]:
+    """Those weights of a layer that a name may stand for; `piece.*` stands for all of a piece."""
+    pieces = {key.removesuffix("*") for key in keys if key.endswith(".*")}
+    more = (key for key in wanted if key[: key.index(".") + 1] in pieces)
+    return tuple(dict.fromkeys((*(key for key in keys if key in wanted), *more)))
 
 
 def _store(result: Match, place: Place, sizes: Mapping[str, int], tensors: Sequence[Tensor]) -> None:

@@ -103,7 +103,11 @@ def _quantised(outer: Config, q: Config, text: Config, model: ModelSpec, default
             raise outer.refuse(q.section_name.rstrip("."), f"{chosen} is a format that is not known")
         touched = pieces if targets is None else _touched(targets, model, text)
         found |= {piece: chosen for piece in touched if piece.partition(".")[0] in _all(model)}
-    left = [name for key in ("modules_to_not_convert", "ignore", "exclude_modules", "llm_int8_skip_modules") for name in _names(q, key)]
+    left = [
+        name
+        for key in ("modules_to_not_convert", "ignore", "exclude_modules", "llm_int8_skip_modules")
+        for name in _names(q, key)
+    ]
     for piece in _touched(left, model, text):
         if found.get(piece.partition(".")[0], default) != default:
             found |= {piece: default}

@@ -1,5 +1,5 @@
-"""Ling 1 and 2 (Bailing MoE) and Sarvam's models, which took the layer over: grouped-query attention, dense layers first, then experts.
-Sarvam's larger one has multi-head latent attention."""
+"""Ling 1 and 2 (Bailing MoE) and Sarvam's models, which took the layer over: grouped-query attention, dense layers first, then
+experts. Sarvam's larger one has multi-head latent attention."""
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout
@@ -57,7 +57,7 @@ def read(c: Config) -> Layout:
     made = blocks(
         kinds,
         dense=lambda: mlp(c, mlp_bias=bias),
-        moe=lambda: experts(c, shared=shared_width(c, shared_of(c)), router=router),
+        moe=lambda: experts(c, shared=shared_width(c, shared_of(c), default=None), router=router),
     )
     return decoder(
         c, {"mla" if latents else "full": attention}, made, layers=pairs(["mla" if latents else "full"] * count, kinds)

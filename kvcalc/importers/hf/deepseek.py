@@ -21,11 +21,11 @@ from kvcalc.importers.pieces import (
 
 TYPES = ("deepseek", "deepseek_v2", "deepseek_v3", "kimi_k2", "kimi_k25", "glm4_moe_lite", "axk1")
 HEADS_OF_THEIR_OWN = ("deepseek",)
-KEPT_IN_32_BITS = ("deepseek_v3", "kimi_k2", "kimi_k25")
+KEPT_IN_32_BITS = ("deepseek_v3", "deepseek_v32", "kimi_k2", "kimi_k25")
 """Types whose released weights have the correction bias in fp32."""
 SOFTMAX = ("deepseek", "deepseek_v2")
 DENSE_FIRST = {"deepseek": 0, "deepseek_v2": 0, "deepseek_v3": 3, "glm4_moe_lite": 1, "axk1": 1}
-SHARED = {"deepseek": 0, "deepseek_v2": 2, "deepseek_v3": 1, "glm4_moe_lite": 1, "axk1": 1}
+SHARED = {"deepseek_v2": 2, "deepseek_v3": 1, "glm4_moe_lite": 1, "axk1": 1}
 """Dense layers and shared experts of the classes. Other types must say them."""
 
 
@@ -46,7 +46,7 @@ def read(c: Config) -> Layout:
 
 def routed(c: Config) -> dict[str, Any]:
     """The experts. A.X K1 has a norm on their output."""
-    more = {"output_norm": True} if c.model_type == "axk1" else {}
+    more: dict[str, Any] = {"output_norm": True} if c.model_type == "axk1" else {}
     return experts(c, shared=shared_width(c, default=SHARED.get(c.model_type)), router=router(c), **more)
 
 

@@ -4,13 +4,14 @@ sizes of their own (`swa_*`)."""
 from typing import Any
 
 from kvcalc.importers.config import MAX_LIST, SHOWN, Config, Known, number
-from kvcalc.importers.hf.glm_moe_dsa import SPARSE, v3_blocks, with_indexer
+from kvcalc.importers.hf.glm_moe_dsa import SPARSE, shared, v3_blocks, with_indexer
 from kvcalc.importers.layout import Layout
 from kvcalc.importers.pieces import FULL, SLIDING, blocks, decoder, depth, latent, layer_types, moe_after_dense, pairs
 
 TYPES = ("dots3_note_text", "dots3_note")
 SAVED = "per_layer_config"
 """Where transformers writes the sizes of layers that differ."""
+SHARED_WIDTHS = ("moe_shared_expert_intermediate_size", "shared_experts_intermediate_size")
 SIZES = ("num_attention_heads", "q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
 EXTRAS: dict[str, Any] = {"output_gate": "per_head", "rope_key_norm": True}
 
@@ -33,15 +34,11 @@ def read(c: Config) -> Layout:
         c.count("first_k_dense_replace", default=1, low=0)
     kinds = moe_after_dense(c, count)
     return decoder(
-        c, attention, v3_blocks(c, kinds, **({"shared": shared(c)} if "moe" in kinds else {})), layers=pairs(names, kinds)
+        c,
+        attention,
+        v3_blocks(c, kinds, **({"shared": shared(c, *SHARED_WIDTHS)} if "moe" in kinds else {})),
+        layers=pairs(names, kinds),
     )
-
-
-def shared(c: Config) -> Known:
-    """Width of the shared experts: how many x the width of one, which has a field of its own."""
-    many = c.count("n_shared_experts")
-    each = c.count("moe_shared_expert_intermediate_size", "shared_experts_intermediate_size")
-    return number(many * each, f"{many.origin} x {each.origin}")
 
 
 def sliding(c: Config, names: list[str]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kvcalc.importers.config import Config
+from kvcalc.importers.config import Config, Known, number
 from kvcalc.importers.layout import Layout
 from kvcalc.importers.pieces import (
     SIGMOID_ROUTER,
@@ -16,7 +16,6 @@ from kvcalc.importers.pieces import (
     mlp,
     moe_after_dense,
     pairs,
-    shared_width,
 )
 
 TYPES = ("glm_moe_dsa",)
@@ -84,6 +83,12 @@ def dense_first(c: Config, count: int, default: int) -> list[str]:
     return moe_after_dense(c, count)
 
 
+def shared(c: Config, *of: str) -> Known:
+    """Width of the shared experts: how many x the width of one."""
+    many, each = c.count("n_shared_experts", default=1, low=0), c.count(*(of or ("moe_intermediate_size",)))
+    return number(many * each, f"{many.origin} x {each.origin}")
+
+
 def v3_blocks(c: Config, kinds: list[str], **more: Any) -> dict[str, dict[str, Any]]:
     """Dense blocks, and DeepSeek-V3's experts with a shared one. `more`: what the experts have otherwise."""
     c.must("mlp_bias", False)
@@ -92,6 +97,6 @@ def v3_blocks(c: Config, kinds: list[str], **more: Any) -> dict[str, dict[str, A
     c.ignore("moe_router_dtype")
 
     def routed() -> dict[str, Any]:
-        return experts(c, **{"shared": shared_width(c, default=1), "router": SIGMOID_ROUTER} | more)
+        return experts(c, **{"shared": shared(c), "router": SIGMOID_ROUTER} | more)
 
     return blocks(kinds, dense=lambda: mlp(c), moe=routed)

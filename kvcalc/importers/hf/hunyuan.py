@@ -60,6 +60,13 @@ def each(c: Config, *names: str, count: int, low: int = 1) -> list[Known] | None
     return None if one is None else [one] * count
 
 
+def required_flag(c: Config, name: str) -> bool:
+    """A flag of which there is no class that has a default."""
+    if not c.has(name):
+        raise c.refuse(name, "is not in the config")
+    return c.flag(name)
+
+
 def hunyuan(c: Config) -> Layout:
     c.ignore(
         "capacity_factor", "moe_drop_tokens", "moe_random_routing_dropped_token", "group_limited_greedy", "norm_type", "use_mla"
@@ -81,9 +88,10 @@ def hunyuan(c: Config) -> Layout:
     bias = c.flag("attention_bias")
     if v1:
         c.must("use_qk_norm", True)
-    norm = c.flag("use_qk_norm", default=v1)
+    norm = v1 or required_flag(c, "use_qk_norm")
     reuses = reused(c, count)
-    attention = grouped_query(c, qkv_bias=bias, o_bias=bias, qk_norm=norm, k_norm_where_reused=norm and any(reuses))
+    groups = {} if v1 else {"num_key_value_heads": c.count(*KV_HEADS)}
+    attention = grouped_query(c, **groups, qkv_bias=bias, o_bias=bias, qk_norm=norm, k_norm_where_reused=norm and any(reuses))
     made, kinds = expert_blocks(c, count)
     layers = [Layer("full", kind, owner) for kind, owner in zip(kinds, reuses, strict=True)]
     return decoder(c, {"full": attention}, made, layers=layers)
@@ -91,6 +99,8 @@ def hunyuan(c: Config) -> Layout:
 
 def reused(c: Config, count: int) -> list[int | None]:
     """Cross-layer attention: of every `cla_share_factor` layers the first keeps keys and values, and the others read them."""
+    if c.has("cla_share_factor") and not c.has("use_cla"):
+        raise c.refuse("use_cla", "is not in the config, and cla_share_factor is")
     if not c.flag("use_cla"):
         c.ignore("cla_share_factor")
         return [None] * count
@@ -100,7 +110,7 @@ def reused(c: Config, count: int) -> list[int | None]:
 
 def expert_blocks(c: Config, count: int) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """The blocks, and each layer's: as many different ones as the lists say."""
-    mixed = c.flag("use_mixed_mlp_moe", default=c.model_type in V1)
+    mixed = c.flag("use_mixed_mlp_moe", default=True) if c.model_type in V1 else required_flag(c, "use_mixed_mlp_moe")
     experts_each, chosen = each(c, *EXPERTS, count=count), each(c, *CHOSEN, count=count)
     if experts_each is None or chosen is None:
         raise c.refuse(EXPERTS[0] if experts_each is None else CHOSEN[0], "is not in the config")

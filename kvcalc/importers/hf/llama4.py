@@ -1,5 +1,5 @@
-"""Llama 4: layers with rotary embedding see a chunk of the context, every fourth one has none and sees it all; experts in every layer or
-every other one, with a shared one as wide as they."""
+"""Llama 4: layers with rotary embedding see a chunk of the context, every fourth one has none and sees it all; experts in every layer
+or every other one, with a shared one as wide as they."""
 
 from kvcalc.importers.config import Config, number
 from kvcalc.importers.layout import Layout

@@ -1,11 +1,13 @@
 """LongCat-Flash: each of `num_layers` blocks has two latent attentions and two dense blocks, and beside the first pair routed experts, some
-of which do nothing. A block is two layers here."""
+of which do nothing. A block is two layers here. LongCat-Flash-Lite has tables of n-grams beside its token embedding."""
+
+from typing import Any
 
 from kvcalc.importers.config import Config, number
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import MAX_LAYERS, decoder, experts, latent, pairs
+from kvcalc.importers.pieces import MAX_LAYERS, decoder, embedding_rows, experts, hidden_size, latent, pairs
 
-TYPES = ("longcat_flash",)
+TYPES = ("longcat_flash", "longcat_flash_ngram")
 
 
 def read(c: Config) -> Layout:
@@ -35,4 +37,22 @@ def read(c: Config) -> Layout:
     attention = latent(c)
     c.must("qk_head_dim", attention["qk_nope_head_dim"] + attention["qk_rope_head_dim"])
     layers = pairs(["mla"] * count, ["moe", "mlp"] * pairs_of_layers)
-    return decoder(c, {"mla": attention}, {"moe": moe, "mlp": block}, layers=layers, depth=number(count, "2 x num_layers").origin)
+    return decoder(c, {"mla": attention}, {"moe": moe, "mlp": block}, layers=layers, tables=ngrams(c), depth="2 x num_layers")
+
+
+def ngrams(c: Config) -> dict[str, dict[str, Any]]:
+    """Tables of n-grams, each with `ngram_vocab_size_ratio` times the rows of the token embedding and a few."""
+    if c.model_type != "longcat_flash_ngram":
+        return {}
+    rows = embedding_rows(c)
+    ratio, longest, heads = (
+        c.count("ngram_vocab_size_ratio"),
+        c.count("emb_neighbor_num", low=2, high=64),
+        c.count("emb_split_num"),
+    )
+    if hidden_size(c) % ((longest - 1) * heads):
+        raise c.refuse("emb_split_num", f"hidden_size does not divide into {(longest - 1) * heads:,} tables")
+    if rows is None:
+        return {}
+    many = number(ratio * rows, f"{ratio.origin} x {rows.origin}")
+    return {"hashed_ngram": {"num_embeddings": many, "max_ngram_size": longest, "n_heads": heads}}

@@ -75,6 +75,8 @@ def sparse(c: Config) -> dict[str, Any]:
 def ngrams(c: Config, count: int, streams: int) -> dict[str, Any]:
     """The tables of the layers in `ple_layer_ids`, which counts from 1; none where it is empty."""
     c.ignore("split_ngram_parts", "seed")
+    if "ple_layer_ids" not in c.fields:
+        raise c.refuse("ple_layer_ids", "is not in the config: which layers look n-grams up, or [] for none")
     layers = sorted(set(c.numbers("ple_layer_ids", low=1, high=count) or []))
     names = (
         "ngram_size",

@@ -1,5 +1,5 @@
-"""Step-3: one KV head for all query heads, whose queries come from a narrow one. Step-3.5 and 3.7: grouped-query attention with a gate per
-head, window layers with more query heads."""
+"""Step-3: one KV head for all query heads, whose queries come from a narrow one. Step-3.5 and 3.7: grouped-query attention with a gate
+per head, window layers with more query heads."""
 
 from typing import Any
 
@@ -24,8 +24,9 @@ TYPES = ("step3_text", "step3_vl", "step3p5", "step3p7", "step3p7_text")
 STEP3 = ("step3_text", "step3_vl")
 
 
-def listed_moe(c: Config, count: int, default: int) -> list[str]:
-    """The block of each layer, from the numbers in `moe_layers_enum`: text with commas, or a list. `default`: dense layers without it."""
+def listed_moe(c: Config, count: int, dense: int | None) -> list[str]:
+    """The block of each layer, from the numbers in `moe_layers_enum`: text with commas, or a list. `dense`: first layers that are
+    dense in the class; None: the list must be there."""
     said = c.fields.get("moe_layers_enum")
     if isinstance(said, str):
         numbers = [word.strip() for word in (c.text("moe_layers_enum") or "").split(",") if word.strip()]
@@ -35,8 +36,10 @@ def listed_moe(c: Config, count: int, default: int) -> list[str]:
     else:
         sparse = c.numbers("moe_layers_enum")
     if sparse is None and not c.has("mlp_layer_types"):
-        c.caveat(f"The config does not say which layers have experts; as in its class, all but the first {default}.")
-    return moe_layers(c, count, lambda place: place >= default if sparse is None else place in sparse)
+        if dense is None:
+            raise c.refuse("moe_layers_enum", "is not in the config")
+        c.caveat(f"The config does not say which layers have experts; as in its class, all but the first {dense}.")
+    return moe_layers(c, count, lambda place: place >= (dense or 0) if sparse is None else place in sparse)
 
 
 def read(c: Config) -> Layout:
@@ -48,7 +51,7 @@ def read(c: Config) -> Layout:
     )
     c.must("use_qk_norm", True)
     c.must("mlp_bias", False)
-    kinds = listed_moe(c, count, 1 if step3 else 3)
+    kinds = listed_moe(c, count, None if step3 else 3)
     if step3:
         names = ["full"] * count
         attention = {"full": queries_from_one(c)}
@@ -87,6 +90,9 @@ def sliding(c: Config) -> dict[str, Any]:
     if window is None:
         raise c.refuse("sliding_window", "is not in the config, and there are layers that slide")
     if other is None:
+        c.caveat(
+            "The config has no attention_other_setting; as in its class, layers that slide have the query heads of the others."
+        )
         heads = c.maybe("num_sliding_attention_heads") or c.count("num_attention_heads")
         return gated(c, num_attention_heads=heads, window=window)
     other.must("attention_type", SLIDING)

@@ -87,6 +87,8 @@ def moe_layers(c: Config, count: int) -> list[str]:
         listed = c.numbers("moe_layer_list", "moe_layers")
         if listed is None:
             raise c.refuse("moe_layers_enum", "is not in the config, nor is moe_layer_list")
+        if len(set(listed)) < len(listed):
+            raise c.refuse("moe_layer_list", "names a layer twice")
         c.fields = c.fields | {"moe_layers_enum": listed}
     c.ignore("moe_layer_list", "moe_layers")
     return listed_moe(c, count, 0)
