@@ -18,7 +18,7 @@ from kvcalc.kind import Row
 from kvcalc.ledger import ledger, row_format, state_terms, total
 from kvcalc.published import Check, Versus
 from kvcalc.scenario import NATIVE, Scenario
-from kvcalc.slots import EVERY, Window
+from kvcalc.slots import EVERY, Chunk, Window
 from kvcalc.spec import Block, ModelSpec
 from kvcalc.units import BILLION, GB, GIB, KIB, MIB, MILLION
 
@@ -167,7 +167,7 @@ def _terms(model: ModelSpec, check: Check, kv_format: str, rows: list[str] | Non
         for row in block.rows:
             if not _wanted(check, rows, block, row) or not (row.owned or "sharing" in check.ignore):
                 continue
-            law = EVERY if "window" in check.ignore and isinstance(row.held, Window) else row.held
+            law = EVERY if "window" in check.ignore and isinstance(row.held, Window | Chunk) else row.held
             stored = row_format(model, Scenario(kv_format=check.formats.get(row.name, kv_format)), row)
             out.append((law, block.layers * stored.bytes(1, row.elements)))
     return out

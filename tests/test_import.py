@@ -466,7 +466,7 @@ def test_offline_the_hub_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("cannot reach the hub\nand a long tail")
 
     _hub(monkeypatch, download)
-    with pytest.raises(KvcalcError, match="hf:Qwen/Qwen3-8B: cannot be fetched: cannot reach the hub$"):
+    with pytest.raises(KvcalcError, match=r"hf:Qwen/Qwen3-8B: cannot be fetched: cannot reach the hub$"):
         import_source("hf:Qwen/Qwen3-8B")
     with pytest.raises(KvcalcError, match="not the name of a model"):
         import_source("hf:../../etc/passwd")

@@ -4,11 +4,12 @@ from dataclasses import replace
 from itertools import combinations, pairwise
 from random import Random
 
+import conftest
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvcalc.catalog import load_device, load_model, model_ids
+from kvcalc.catalog import load_device, load_model
 from kvcalc.errors import PlanError
 from kvcalc.ledger import ledger
 from kvcalc.parallel import Plan, shard, share, usual
@@ -19,7 +20,7 @@ from kvcalc.spec import ModelSpec
 MODELS = ["llama-3.1-8b", "deepseek-v3", "deepseek-v4-flash", "gemma-4-e2b", "qwen3-next-80b-a3b", "zaya1-8b", "gpt-oss-20b"]
 
 
-@pytest.mark.parametrize("name", model_ids())
+@pytest.mark.parametrize("name", conftest.MODELS)
 @pytest.mark.parametrize("phase", ["decode", "prefill"])
 def test_one_device_is_no_parallelism(name: str, phase: str) -> None:
     model = load_model(name)

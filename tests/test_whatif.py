@@ -168,8 +168,9 @@ def test_the_rungs_stand_in_the_order_of_the_explanation(name: str) -> None:
 def test_a_trick_leaves_the_rest_of_the_model_as_it_is(name: str) -> None:
     """Feed-forward, router, residual, embeddings, head: equal to the byte and FLOP. Query heads too, but where they are the trick."""
     model, scenario = load_model(name), Scenario(context=1000)
-    attention = {"attention", "norms", "compressor", "indexer", "cca_convs"}
-    pieces = {"hyper-connections": {"mhc", "engram_projection", "altup", "laurel"}, "per-layer-embeddings": {"ple_table", "ple_projections"}}
+    attention = {"norms", "indexer"} | {w.piece for block in model.blocks if block.part == "attention" for w in block.weights}
+    streams, tables = {"mhc", "engram_projection", "altup", "laurel"}, {"ple_table", "ple_projections"}
+    pieces = {"hyper-connections": streams, "per-layer-embeddings": tables}
     before = ledger(model, scenario).by("piece")
     for trick in tricks(model):
         after = without(model, trick)

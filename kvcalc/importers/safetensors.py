@@ -253,7 +253,7 @@ PIECES = {
     "mlp": ("dense_mlp",),
     "feed_forward": ("dense_mlp",),
     "ffn": ("dense_mlp",),
-    "block_sparse_moe": ("routed_experts", "router"),
+    "block_sparse_moe": ("routed_experts", "router", "dense_mlp"),
 }
 """Words of a module's name within a layer, and the pieces that it stands for. The last word that is here decides, but for `experts`."""
 OUTSIDE = {

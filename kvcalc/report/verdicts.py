@@ -60,8 +60,11 @@ def _computed(verdict: Verdict) -> str:
 def _difference(verdict: Verdict) -> str:
     if verdict.upto is not None:
         return ""
-    published = float(verdict.check.equals)
-    return f"{100 * (float(verdict.computed) / published - 1):+.2f} %" if published else ""
+    return _apart(float(verdict.computed), float(verdict.check.equals))
+
+
+def _apart(ours: float, published: float) -> str:
+    return f"{100 * (ours / published - 1):+.2f} %" if published else ""
 
 
 def of_evidence(judged: Judged) -> Line:
@@ -70,8 +73,7 @@ def of_evidence(judged: Judged) -> Line:
     if judged.ratio is not None:
         difference = f"{significant(judged.ratio)} of the bound"
     elif judged.computed and figure.unit in judged.computed and " to " not in judged.computed and "=" not in judged.computed:
-        ours = float(judged.computed.split(" ")[0].replace(",", ""))
-        difference = f"{100 * (ours / float(figure.published) - 1):+.2f} %"
+        difference = _apart(float(judged.computed.split(" ")[0].replace(",", "")), float(figure.published))
     else:
         difference = ""
     return Line(
