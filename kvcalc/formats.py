@@ -163,7 +163,22 @@ FORMATS: dict[str, Format] = {
     )
 }
 
+INSTEAD = {
+    "q6_k": "q8_0",
+    "q5_k": "q5_1",
+    "q4_k": "q5_0",
+    **dict.fromkeys(("q3_k", "q2_k", "iq4_xs", "iq3_s", "iq3_xxs", "iq2_s", "iq2_xs", "iq2_xxs", "iq1_m", "iq1_s"), "iq4_nl"),
+    **dict.fromkeys(("tq2_0", "tq1_0"), "q4_0"),
+}
+"""What llama.cpp takes where a row is no whole number of blocks of 256 (llama_tensor_get_type in its llama-quant.cpp)."""
+
 ALIASES = {"f64": "fp64", "f32": "fp32", "f16": "fp16", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8"}
+
+
+def fitting(chosen: Format, columns: int) -> Format | None:
+    """A format in which a row of so many elements can be stored: the chosen one, else what llama.cpp takes instead; None if neither."""
+    stored = chosen if chosen.fits(columns) else FORMATS.get(INSTEAD.get(chosen.name, ""))
+    return stored if stored is not None and stored.fits(columns) else None
 
 
 def get_format(name: str) -> Format:

@@ -13,7 +13,7 @@ from math import expm1, log1p
 from typing import NamedTuple
 
 from kvcalc.errors import ScenarioError, did_you_mean
-from kvcalc.formats import FORMATS, Format, get_format
+from kvcalc.formats import FORMATS, Format, fitting, get_format
 from kvcalc.kind import Row, Stream, Uneven, Weight, Work
 from kvcalc.scenario import NATIVE, Scenario
 from kvcalc.slots import EVERY, Law, mean_read, mean_written, read_between, written_between
@@ -129,9 +129,7 @@ def ledger(model: ModelSpec, scenario: Scenario) -> Ledger:
     notes: list[str] = []
     if scenario.context > model.max_context:
         notes.append(f"context {scenario.context:,} is beyond the model's maximum of {model.max_context:,}: arithmetic only")
-    kept_native = sorted({w.name for b in blocks for w in b.weights if _falls_back(model, scenario, w)})
-    if kept_native:
-        notes.append(f"not whole blocks of {scenario.weight_format}, so kept native: {', '.join(kept_native)}")
+    notes += _stored_otherwise(scenario, blocks)
     return of_blocks(model, scenario, blocks, tuple(notes))
 
 
@@ -222,21 +220,32 @@ def _start(scenario: Scenario, span: Span, last: int | None) -> int:
 
 def weight_format(model: ModelSpec, scenario: Scenario, weight: Weight) -> Format:
     """The format of a tensor in this scenario: `--weight-format` sets every matrix whose rows are whole blocks of it."""
-    if scenario.weight_format == NATIVE or weight.use not in MATRIX_USES or _falls_back(model, scenario, weight):
-        return model.weight_format(weight)
-    return get_format(scenario.weight_format)
+    return _asked(scenario, weight) or model.weight_format(weight)
 
 
-def _falls_back(model: ModelSpec, scenario: Scenario, weight: Weight) -> bool:
+def _asked(scenario: Scenario, weight: Weight) -> Format | None:
+    """The format that `--weight-format` gives a tensor; None where it keeps its own."""
     if scenario.weight_format == NATIVE or weight.use not in MATRIX_USES:
-        return False
-    return not get_format(scenario.weight_format).fits(weight.shape[1])
+        return None
+    return fitting(get_format(scenario.weight_format), weight.shape[1])
+
+
+def _stored_otherwise(scenario: Scenario, blocks: Iterable[Block]) -> Iterator[str]:
+    """Tensors whose rows are no whole blocks of the format asked for, and what they are stored in."""
+    names: dict[str, dict[str, None]] = {}
+    for weight in (weight for block in blocks for weight in block.weights if weight.use in MATRIX_USES):
+        stored = _asked(scenario, weight)
+        if scenario.weight_format != NATIVE and (stored is None or stored.name != scenario.weight_format):
+            how = "kept native" if stored is None else f"in {stored.name}, as llama.cpp stores them"
+            names.setdefault(how, {})[weight.name] = None
+    for how, listed in names.items():
+        yield f"not whole blocks of {scenario.weight_format}, so {how}: {', '.join(sorted(listed))}"
 
 
 def _weight_entries(model: ModelSpec, scenario: Scenario, block: Block, weight: Weight, span: Span) -> Iterator[Entry]:
     """One entry for each format in which the layers of a block store a tensor: nearly always one."""
-    native = scenario.weight_format == NATIVE or weight.use not in MATRIX_USES or _falls_back(model, scenario, weight)
-    stored = model.stored(block, weight) if native else ((get_format(scenario.weight_format), block.layers),)
+    asked = _asked(scenario, weight)
+    stored = model.stored(block, weight) if asked is None else ((asked, block.layers),)
     for format, layers in stored:
         yield _weight_entry(model, scenario, block, weight, span, format, layers)
 

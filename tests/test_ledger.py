@@ -103,8 +103,11 @@ def test_formats_that_do_not_fit_are_refused_or_named() -> None:
         ledger(load_model("gpt-oss-20b"), Scenario(kv_format="q4_k")).totals and ledger(
             load_model("gemma-4-e2b"), Scenario(kv_format="fp8-448+bf16-64")
         )
-    book = ledger(load_model("gpt-oss-20b"), Scenario(weight_format="q4_k"))
-    assert any("kept native" in note for note in book.notes)
+    book = ledger(load_model("gpt-oss-20b"), Scenario(weight_format="q4_k"))  # rows of 2,880: no whole blocks of 256, but of 32
+    assert any("so in q5_0, as llama.cpp stores them" in note for note in book.notes)
+    assert {entry.format for entry in book.by("piece")["routed_experts"] if entry.parameters} == {"q5_0", "bf16"}
+    book = ledger(load_model("gemma-3n-e4b"), Scenario(weight_format="q4_k"))
+    assert any("kept native: correction_coefs" in note for note in book.notes)  # rows of 4
 
 
 def test_weight_format_leaves_vectors_alone() -> None:

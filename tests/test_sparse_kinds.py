@@ -11,6 +11,8 @@ from kvcalc.attention.mla import MLA
 from kvcalc.attention.qsa import QSA
 from kvcalc.catalog import load_model
 from kvcalc.kind import Attention, Site
+from kvcalc.ledger import ledger
+from kvcalc.scenario import Scenario
 from kvcalc.slots import NONE, Law
 
 SITE = Site(4096, 1000, 32)
@@ -89,6 +91,21 @@ def test_a_layer_that_reads_anothers_latent_may_keep_index_keys_of_its_own() -> 
     assert sharing.places == tuple(range(39, 72, 4))
     assert {row.name: row.owned for row in sharing.rows} == {"latent": False, "index_key": True}
     assert not {"kv_a_proj", "kv_a_norm"} & {weight.name for weight in sharing.weights}
+
+
+def test_a_convolution_after_n_grams_keeps_its_earlier_inputs_of_every_stream() -> None:
+    """transformers models/qwen4_exp: 4 streams of 2,560, and (4 taps - 1) x 3 tokens apart."""
+    (conv,) = [entry for entry in ledger(load_model("qwen3.8-flash-next"), Scenario()).state if entry.name == "ngram_conv"]
+    assert (conv.elements, conv.slots, conv.state_bytes) == (4 * 2560, 3 * 3, 184_320)
+    assert not any(entry.name == "ngram_conv" for entry in ledger(load_model("deepseek-v4.1-flash"), Scenario()).state)
+
+
+def test_hyper_connections_of_hy_v4_are_as_large_as_those_released() -> None:
+    """471 tensors of the release: 156 sites and a head."""
+    model = load_model("hy-v4-preview")
+    pieces = ledger(model, Scenario()).by("piece")
+    assert sum(entry.parameters for entry in pieces["mhc"]) == 156 * 196_618 + 98_309 == 30_770_717
+    assert [block.layers for block in model.blocks if any(row.name == "index_key" for row in block.rows)] == [21]
 
 
 def test_no_rotary_embedding_keeps_no_rope_key() -> None:

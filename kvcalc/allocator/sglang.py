@@ -68,8 +68,8 @@ class Sglang(Allocator):
         rows = owned(model, scenario)
         for kind in sorted({block.kind for block, _ in rows} & set(NOT_MODELLED)):
             raise NotModelled(f"{self.about}: {NOT_MODELLED[kind]} are not modelled ({model.id})")
-        for pools in with_field(model, FAMILIES):
-            raise NotModelled(f"{self.about}: {pools} are not modelled ({model.id})")
+        for family in with_field(model, FAMILIES):
+            raise NotModelled(f"{self.about}: {family} are not modelled ({model.id})")
         pools = self._pools(rows, scenario)
         return Reservation(self.about, tuple(self._line(model, scenario, pools, block, row) for block, row in rows))
 

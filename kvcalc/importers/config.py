@@ -25,13 +25,14 @@ HARMLESS = re.compile(
     r"_.*|.*_token_ids?|.*_token_index|.*_ids?|.*(dropout|pdrop|jitter|init|std|_eps|epsilon|scal(e|ing)|softcap(ping)?|multiplier|_coef)(_.*)?"
     r"|(rope|rotary|yarn|original_rope|original_max|partial_rotary|mrope|use_rope|no_rope|alibi|position_embedding_type|max_position|use_pos|swa_rope)(_.*)?"
     r"|(initializer|time_step|residual_in|rescale|chunk_size_feed_forward|loss|aux|router_aux|label|id2label|label2id|num_labels)(_.*)?"
-    r"|architectures|auto_map|torch_dtype|dtype|transformers_version|use_cache|cache_implementation|return_dict|output_.*|is_.*"
+    r"|architectures|auto_map|torch_dtype|dtype|transformers_version|use_cache|cache_implementation|return_dict(_.*)?"
+    r"|output_(attentions|hidden_states|scores|past|router_logits|mel)|is_(?!encoder_decoder).*|type_vocab_size|use_grouped_mm"
     r"|pretraining_tp|ep_size|initial_context_length|hidden_act(ivation)?|activation_function|activation|norm_topk_prob|topk_group|n_group|topk_method"
     r"|scoring_func|routed_scaling_factor|seq_aux|aux_loss_alpha|tokenizer_class|problem_type|task_specific_params|finetuning_task|name_or_path"
     r"|(num_return_sequences|num_beams|num_beam_groups|max_length|min_length|do_sample|early_stopping|top_k|top_p|temperature|typical_p|"
     r"repetition_penalty|length_penalty|no_repeat_ngram_size|encoder_no_repeat_ngram_size|bad_words_ids|diversity_penalty|remove_invalid_values|"
-    r"exponential_decay_length_penalty|suppress_tokens|begin_suppress_tokens|forced_.*|prefix|pruned_heads|tf_legacy_loss|torchscript|"
-    r"use_bfloat16|tie_encoder_decoder|cross_attention_hidden_size|add_cross_attention|decoder_start_token_id|sep_token_id|summary_.*)"
+    r"exponential_decay_length_penalty|suppress_tokens|begin_suppress_tokens|forced_.*|prefix|tf_legacy_loss|torchscript|"
+    r"use_bfloat16|tie_encoder_decoder|decoder_start_token_id|sep_token_id|summary_.*)"
     r"|attn_implementation|_attn_.*|unsloth.*|quantization|quantization_config|compression_config|vision_config|audio_config|language_model_only"
     r"|gradient_checkpointing|use_flash_attn|use_flash_attention|attn_impl|deterministic.*|fuse_.*|for_llm_compressor|model_type|text_config"
     r"|router_dtype|num_logits_to_keep|use_mamba_kernels|inference_runner|validate_runner_input|pad_vocab_size_multiple"
@@ -44,7 +45,7 @@ HARMLESS = re.compile(
 _SIZES = re.compile(
     "head|layer|dim|rank|window|kv|cache|expert|compress|share|loop|block|chunk|index|conv|state|stride|ratio|hidden|intermediate|ffn|mlp|"
     "vocab|emb|attn|attention|mamba|ssm|sparse|topk|latent|lora|group|size|width|channel|kernel|depth|recur|memory|meta|register|sink|"
-    "pattern|step|interval|period|offset|freq|bias|gate|qk|norm|mtp|nextn|draft|linear|delta|moe|tie"
+    "pattern|step|interval|period|offset|freq|bias|gate|qk|norm|mtp|nextn|draft|linear|delta|moe|tie|encoder|output_|expan|inner|glu"
 )
 """A field that nobody read and whose name speaks of one of these may size something."""
 

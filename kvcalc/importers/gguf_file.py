@@ -7,7 +7,6 @@ Source: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md; ggml/src/gguf
 
 import re
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -167,9 +166,7 @@ class _Reader:
 
     def skip(self, count: int) -> None:
         """Steps over the next bytes."""
-        if count <= min(_STEPPED_OVER, self.left):
-            self.take(count)
-        elif count > self.left:
+        if count <= _STEPPED_OVER or count > self.left:
             self.take(count)
         else:
             self.stream.seek(count, 1)

@@ -176,19 +176,21 @@ def _match_layer(result: Match, place: Place, wanted: Mapping[str, int], tensors
             rest.append((tensor, known))
         else:
             result.unknown.append(tensor)
+    result.unknown += [tensor for tensor, known in rest if left.keys().isdisjoint(known)]
+    rest = [entry for entry in rest if not left.keys().isdisjoint(entry[1])]
     while rest:
-        group, keys = [rest[0][0]], set(rest[0][1]) & left.keys()
+        group, held_by = [rest[0][0]], set(rest[0][1]) & left.keys()
         rest = rest[1:]
-        while met := [entry for entry in rest if not keys.isdisjoint(entry[1])]:
-            rest = [entry for entry in rest if keys.isdisjoint(entry[1])]
+        while met := [entry for entry in rest if not held_by.isdisjoint(entry[1])]:
+            rest = [entry for entry in rest if held_by.isdisjoint(entry[1])]
             group += [tensor for tensor, _ in met]
-            keys |= {key for _, others in met for key in others} & left.keys()
-        sizes = {key: left.pop(key) for key in keys}
+            held_by |= {key for _, others in met for key in others} & left.keys()
+        sizes = {key: left.pop(key) for key in held_by}
         held = sum(tensor.elements for tensor in group)
         if held == sum(sizes.values()):
             _store(result, place, sizes, group)
         else:
-            said = f"{_listed(sorted(sizes))} of {sum(sizes.values()):,}" if sizes else "no weight"
+            said = f"{_listed(sorted(sizes))} of {sum(sizes.values()):,}"
             result.unequal.append(f"{_listed([tensor.name for tensor in group])} of {held:,} elements, where the spec has {said}")
     result.missing += [(key, place) for key in left]
 

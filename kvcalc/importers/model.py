@@ -25,7 +25,14 @@ from kvcalc.spec import ModelSpec
 SECTIONS = ("text_config", "language_config", "llm_config")
 """Where a model of several modalities keeps its text model."""
 THINKER = "thinker_config"
+HEADED = ("chatglm",)
+"""Types whose architectures are called Model and have a head."""
 _ARCHITECTURE = re.compile(r"(ForCausalLM|LMHeadModel|ForConditionalGeneration|Model)$")
+_DRAFT = re.compile(r"eagle|medusa|speculator|draft|dflash|dspark|nextn|mtp", re.IGNORECASE)
+"""An architecture that guesses tokens for another model: it shares that model's embedding, and its layers read more than their stream."""
+_HEADLESS = re.compile(r".*(ForSequenceClassification|ForTokenClassification|ForQuestionAnswering|Reward(Model)?|Classifier|(?<!Head)Model)")
+_BESIDE = re.compile(r"(add_)?cross_(attn|attention|layer).*|is_encoder_decoder|pruned_heads")
+"""Fields beside a text model's section which say that its layers are not those of its own type."""
 _NOT_IN_AN_ID = re.compile(r"[^a-z0-9._-]+")
 
 
@@ -90,6 +97,7 @@ def import_config(
     bare = spec_data(layout) | {"id": id, "name": title or id, "family": "model", "sources": {"config": name}}
     formats = merged(layout.weights, storage(outer, text, validated(name, bare | {"storage": {}}), layout.dtype))
     text.settle()
+    _whole(text, outer)
     if text is not outer:
         text.caveat(f"Only the text model is counted, not what the config of {outer.model_type} has beside it.")
     data = _head(text, layout, id=id, source=source or name, title=title) | spec_data(layout)
@@ -128,6 +136,21 @@ def _text_model(c: Config) -> tuple[Config, Config]:
         )
     inner.model_type = said
     return inner, outer
+
+
+def _whole(text: Config, outer: Config) -> None:
+    """Looks at what says that there is more, or less, than a language model of this type."""
+    for name, value in outer.fields.items() if text is not outer else ():
+        if value and _BESIDE.fullmatch(name) and name not in outer.journal.read | outer.journal.ignored:
+            raise outer.refuse(name[:SHOWN], f"{shown(value)} is not understood for model_type {shown(outer.model_type)}")
+    listed = outer.fields.get("architectures")
+    first = listed[0] if isinstance(listed, list) and listed else None
+    if not isinstance(first, str) or "architectures" in outer.journal.ignored:
+        return
+    if _DRAFT.search(first):
+        raise outer.refuse("architectures", f"{shown(first)} drafts for another model, and is not read by itself")
+    if text is outer and _HEADLESS.fullmatch(first) and text.model_type not in HEADED:
+        text.caveat(f"The architecture {first[:SHOWN]} has no head over the vocabulary; one is counted, as the causal model has it.")
 
 
 def _by_architecture(c: Config, known: Iterable[str]) -> str:

@@ -28,6 +28,7 @@ MAX_TENSORS = 300_000
 MAX_COMMAS = 12 * MAX_TENSORS
 MAX_FILES = 4_000
 MAX_DIMENSIONS = 16
+LONG_NUMBER = 7
 LISTED = 3
 
 DTYPES = {
@@ -125,13 +126,18 @@ def _weight_map(index: Path) -> tuple[dict[str, str], int | None]:
         raise SpecError(f"{index}: weight_map: is not in the file, or names no tensor")
     names: set[str] = set()
     for tensor, name in where.items():
-        if not isinstance(name, str) or not name.endswith(ENDING) or Path(name).name != name or "\\" in name or "\0" in name:
+        if not isinstance(name, str) or not name.endswith(ENDING) or not _in_the_folder(name):
             raise SpecError(f"{index}: weight_map: {shown(tensor)} is in {shown(name)}, which is no file of this folder")
         names.add(name)
     if len(names) > MAX_FILES:
         raise SpecError(f"{index}: names {len(names):,} files, more than {MAX_FILES:,}")
     said = metadata.get("total_size") if isinstance(metadata, dict) else None
     return where, said if isinstance(said, int) and not isinstance(said, bool) else None
+
+
+def _in_the_folder(name: str) -> bool:
+    """Whether a name is that of a file, and no path."""
+    return name.isprintable() and "\\" not in name and Path(name).name == name
 
 
 def _header(path: Path) -> list[Tensor]:
@@ -292,20 +298,21 @@ def named(tensor: Tensor, layers: int) -> Named:
     if TABLES.fullmatch(tensor.name):
         return Named(tensor, None, aside="tables that an engine could calculate")
     at = next((place for place, word in enumerate(words) if word.isdecimal() and place and words[place - 1] in STACKS), None)
-    if any(word in DRAFT for word in words) or (at is not None and int(words[at][:9]) >= layers):
+    layer = None if at is None else int(words[at]) if len(words[at]) < LONG_NUMBER else layers
+    if any(word in DRAFT for word in words) or (layer is not None and layer >= layers):
         return Named(tensor, None, aside="layers that draft")
     leaf = next((word for word in reversed(words) if word not in PARTS), words[-1])
     if leaf in OWN and at is not None:
-        return Named(tensor, int(words[at]), (OWN[leaf],))
+        return Named(tensor, layer, (OWN[leaf],))
     if at is None:
         piece = next((OUTSIDE[word] for word in reversed(words) if word in OUTSIDE), "norms" if NORM.fullmatch(leaf) else None)
         return Named(tensor, None, () if piece is None else (f"{piece}.*",))
     if NORM.fullmatch(leaf):
         own = (f"{piece}.*" for piece in _pieces(words[at:]) if piece in WITH_NORMS)
-        return Named(tensor, int(words[at]), (f"norms.{leaf}", "norms.*", *own))
+        return Named(tensor, layer, (f"norms.{leaf}", "norms.*", *own))
     name = f"{leaf.removesuffix('_proj')}_bias" if words[-1] == "bias" and leaf != "bias" else leaf
     pieces = _pieces(words[at:])
-    return Named(tensor, int(words[at]), (*(f"{piece}.{name}" for piece in pieces), *(f"{piece}.*" for piece in pieces)))
+    return Named(tensor, layer, (*(f"{piece}.{name}" for piece in pieces), *(f"{piece}.*" for piece in pieces)))
 
 
 def _pieces(words: Sequence[str]) -> tuple[str, ...]:

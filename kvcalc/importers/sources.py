@@ -55,7 +55,7 @@ def _config_beside(weights: Path) -> Path:
 
 def _of_a_folder(folder: Path, *, id: str | None, ignore: Iterable[str]) -> Imported:
     """A folder without a config: that of one GGUF model."""
-    found = sorted(file for file in folder.iterdir() if file.name.endswith(GGUF))
+    found = sorted(file for file in folder.iterdir() if file.name.endswith(GGUF) and file.is_file())
     if len(found) == 1 or (found and "-00001-of-" in found[0].name and found[0].name.endswith(f"-of-{len(found):05}{GGUF}")):
         return read_gguf(found[0], id=id, ignore=ignore)
     if found:

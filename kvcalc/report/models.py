@@ -131,13 +131,17 @@ def _shape(part: Attention) -> str:
     """What a slot holds: heads over KV heads x width, or latent + RoPE key."""
     kind = kind_of(part)
     heads, groups, width = (getattr(part, name, None) for name in ("num_attention_heads", "num_key_value_heads", "head_dim"))
-    latent, rope, top = (getattr(part, name, None) for name in ("kv_lora_rank", "qk_rope_head_dim", "index_topk"))
+    latent, rope, top, ratio = (
+        getattr(part, name, None) for name in ("kv_lora_rank", "qk_rope_head_dim", "index_topk", "compress_ratio")
+    )
     if latent is not None:
         return f"{name_of(kind)} {latent}" + (f"+{rope}" if rope else "") + (f" top-{top}" if top else "")
     if heads is not None and groups is not None and width is not None:
         name = name_of(kind) if kind != "gqa" else "MHA" if heads == groups else "MQA" if groups == 1 else "GQA"
         values = getattr(part, "v_head_dim", None)
         return f"{name} {heads}/{groups}x{width}" + (f":{values}" if values not in (None, width) else "")
+    if ratio is not None:
+        return f"{name_of(kind)} 1/{ratio}" + (f" top-{top}" if top else "")
     return NOTHING if kind == "none" else name_of(kind)
 
 

@@ -3,7 +3,7 @@
 from kvcalc.importers.config import Config
 from kvcalc.importers.hf import deepseek
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import indexed
+from kvcalc.importers.pieces import depth, indexed
 from kvcalc.importers.quantization import READ
 
 TYPES = ("deepseek_v32",)
@@ -13,6 +13,7 @@ STATE = {"latent": "fp8-1x128", "rope_key": "bf16", "index_key": "fp8-1x128"}
 
 def read(c: Config) -> Layout:
     layout = deepseek.read(c)
+    c.words("layer_types", known=("indexed_attention", "deepseek_sparse_attention"), length=depth(c))
     layout.attention = {"dsa": indexed(c, layout.attention.pop("mla"))}
     layout.layers = [layer._replace(attention="dsa") for layer in layout.layers]
     layout.weights |= {"indexer": READ, "indexer.index_weights_proj": "bf16"}

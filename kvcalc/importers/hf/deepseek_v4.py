@@ -1,11 +1,16 @@
-"""DeepSeek-V4: a window in every layer, compressed entries beside it by `compress_ratios` (4: sparse, with an indexer; above: all read)."""
+"""DeepSeek-V4: a window in every layer, compressed entries beside it by `compress_ratios` (4: sparse, with an indexer; above: all read).
+Saved by the reference class, `layer_types` and `compress_rates` say the same, and `mlp_layer_types` which layers have a table."""
 
-from kvcalc.importers.config import Config, Known
+from kvcalc.importers.config import Config, Known, number
 from kvcalc.importers.layout import Layout
 from kvcalc.importers.pieces import HEADS, decoder, depth, experts, pairs, shared_width
 from kvcalc.importers.quantization import READ
 
 TYPES = ("deepseek_v4",)
+RATES = {"sliding_attention": 0, "compressed_sparse_attention": 4, "heavily_compressed_attention": 128}
+"""What a layer type compresses, in the class."""
+HASHED = 3
+"""First layers with a table instead of a router, in the class."""
 SPARSE = 4
 """The ratio whose entries overlap and are chosen by an indexer; a larger one pools its own block only, and all of it is read."""
 WEIGHTS = {
@@ -26,22 +31,24 @@ def read(c: Config) -> Layout:
     c.must("attention_bias", False)
     c.must("num_key_value_heads", 1)
     c.ignore("num_nextn_predict_layers", *(name for name in c.fields if name.startswith("dspark_")))
-    c.ignore("qk_rope_head_dim", "hc_sinkhorn_iters", "compress_rope_theta", "layer_types", "mlp_layer_types", "compress_rates")
+    c.ignore("qk_rope_head_dim", "hc_sinkhorn_iters", "compress_rope_theta")
     count = depth(c)
-    ratios = c.numbers("compress_ratios", length=count, low=0, longer=True)
-    if ratios is None:
-        raise c.refuse("compress_ratios", "is not in the config")
+    ratios = compress_ratios(c, count)
     base = shared_key(c)
     attention: dict[str, dict[str, object]] = {}
     for ratio in ratios:
         attention[name_of(ratio)] = base | compressed(c, ratio)
-    hashed = min(c.count("num_hash_layers", low=0, default=0), count)
+    said = c.words("mlp_layer_types", known=("hash_moe", "moe"), length=count)
+    if said is None:
+        hashed = min(c.count("num_hash_layers", low=0, default=HASHED), count)
+        said = ["hash_moe"] * hashed + ["moe"] * (count - hashed)
+    c.ignore("num_hash_layers")
     routed = experts(
         c, shared=shared_width(c), router={"kind": "linear", "scoring_func": "sqrtsoftplus", "correction_bias": "buffer"}
     )
     blocks = {"hash": {**routed, "router": {"kind": "hash_table"}}, "moe": routed}
     c.caveat("The native state is what vLLM keeps: rows of 584 bytes and index keys in mxfp4. The draft stages are not counted.")
-    layers = pairs([name_of(ratio) for ratio in ratios], ["hash"] * hashed + ["moe"] * (count - hashed))
+    layers = pairs([name_of(ratio) for ratio in ratios], [word.removesuffix("_moe") for word in said])
     fp4 = c.text("expert_dtype", known=("fp4", "fp8")) == "fp4"
     return decoder(
         c,
@@ -53,6 +60,23 @@ def read(c: Config) -> Layout:
         state=usual(base, attention, STATE),
         math={"routed_experts": "fp8"} if fp4 else {},
     )
+
+
+def compress_ratios(c: Config, count: int) -> list[Known]:
+    """What each layer compresses; 0: nothing."""
+    listed = c.numbers("compress_ratios", length=count, low=0, longer=True)
+    named = c.words("layer_types", known=RATES, length=count)
+    if named is None:
+        if listed is None:
+            raise c.refuse("compress_ratios", "is not in the config")
+        c.ignore("compress_rates")
+        return listed
+    rates = c.maybe_section("compress_rates")
+    known = {name: rate if rates is None else rates.count(name, default=rate, low=0) for name, rate in RATES.items() if name in named}
+    said = [number(known[name], f"compress_rates of {name}") for name in named]
+    if listed is not None and listed != said:
+        raise c.refuse("layer_types", "says other layers than compress_ratios")
+    return said
 
 
 def shared_key(c: Config) -> dict[str, object]:

@@ -97,6 +97,7 @@ def v3_blocks(c: Config, kinds: list[str], **more: Any) -> dict[str, dict[str, A
     c.ignore("moe_router_dtype")
 
     def routed() -> dict[str, Any]:
-        return experts(c, **{"shared": shared(c), "router": SIGMOID_ROUTER} | more)
+        said: dict[str, Any] = {"shared": shared(c), "router": SIGMOID_ROUTER} | more
+        return experts(c, **said)
 
     return blocks(kinds, dense=lambda: mlp(c), moe=routed)

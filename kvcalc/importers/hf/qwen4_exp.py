@@ -3,7 +3,7 @@ with gates between the layers, and tables of n-grams whose sizes follow from the
 
 from typing import Any
 
-from kvcalc.importers.config import MAX_ROWS, Config, number
+from kvcalc.importers.config import MAX_ROWS, Config, Known, number
 from kvcalc.importers.hf.qwen3_next import DTYPES, delta_net
 from kvcalc.importers.hf.qwen_moe import gated_shared
 from kvcalc.importers.layout import Layout
@@ -107,10 +107,10 @@ def ngrams(c: Config, count: int, streams: int) -> dict[str, Any]:
     }
 
 
-def rows(c: Config, hashes: int, layers: int) -> list[int]:
+def rows(c: Config, hashes: int, layers: int) -> list[Known]:
     """Rows of each layer's table: a hash has as many as the next prime number from the smallest on, and the sum is filled up."""
     base, unit = c.count("ngram_vocab_size_base", high=MAX_ROWS), c.count("make_ngram_vocab_size_divisible_by")
-    found, prime = [], base - 1
+    found, prime = list[Known](), base - 1
     for _ in range(layers):
         total = 0
         for _ in range(hashes):

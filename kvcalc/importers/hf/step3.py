@@ -22,6 +22,8 @@ from kvcalc.importers.pieces import (
 
 TYPES = ("step3_text", "step3_vl", "step3p5", "step3p7", "step3p7_text")
 STEP3 = ("step3_text", "step3_vl")
+DENSE = 3
+"""First layers without experts, in the class of Step-3.5."""
 
 
 def listed_moe(c: Config, count: int, dense: int | None) -> list[str]:
@@ -51,7 +53,9 @@ def read(c: Config) -> Layout:
     )
     c.must("use_qk_norm", True)
     c.must("mlp_bias", False)
-    kinds = listed_moe(c, count, None if step3 else 3)
+    c.must("n_shared_experts", None, 1)
+    c.must("first_k_dense_replace", None, DENSE)
+    kinds = listed_moe(c, count, None if step3 else DENSE)
     if step3:
         names = ["full"] * count
         attention = {"full": queries_from_one(c)}

@@ -39,7 +39,8 @@ def encoder(c: Config) -> int:
 
 def read(c: Config) -> Layout:
     c.ignore(
-        "num_hidden_layers", "encoder_attention_heads", "classifier_proj_size", "median_filter_width", "use_weighted_layer_sum"
+        *("num_hidden_layers", "encoder_attention_heads", "classifier_proj_size", "median_filter_width"),
+        *("use_weighted_layer_sum", "is_encoder_decoder"),
     )
     c.ignore(
         "apply_spec_augment", "encoder_layerdrop", "decoder_layerdrop", *(name for name in c.fields if name.startswith("mask_"))
