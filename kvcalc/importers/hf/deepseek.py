@@ -35,13 +35,24 @@ def read(c: Config) -> Layout:
     c.ignore("num_nextn_predict_layers", "num_mtp_layers")
     count = depth(c)
     kinds = moe_after_dense(c, count, default=DENSE_FIRST.get(c.model_type))
-    if c.model_type in HEADS_OF_THEIR_OWN:
+    if not multi_latent(c):
         attention = {"full": grouped_query(c, qkv_bias=bias, o_bias=bias)}
     else:
         attention = {"mla": latent(c, attention_bias=bias)}
     made = blocks(kinds, dense=lambda: mlp(c), moe=lambda: routed(c))
     fixed = {"router.correction_bias": "fp32"} if c.model_type in KEPT_IN_32_BITS and "moe" in made else {}
     return decoder(c, attention, made, layers=pairs([*attention] * count, kinds), weights=fixed)
+
+
+def multi_latent(c: Config) -> bool:
+    """Whether attention has a latent. DeepSeek-MoE's has none; nor has that of DeepSeek-VL2-Tiny, whose config says so twice."""
+    if c.model_type in HEADS_OF_THEIR_OWN:
+        return False
+    if c.flag("use_mla", default=True):
+        return True
+    for name in ("q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"):
+        c.must(name, None, 0)
+    return False
 
 
 def routed(c: Config) -> dict[str, Any]:

@@ -30,6 +30,7 @@ STATE = {"window": "fp8-448+bf16-64", "entry": "fp8-448+bf16-64", "index_key": "
 def read(c: Config) -> Layout:
     c.must("attention_bias", False)
     c.must("num_key_value_heads", 1)
+    c.must("n_shared_experts", 1)
     c.ignore("num_nextn_predict_layers", *(name for name in c.fields if name.startswith("dspark_")))
     c.ignore("qk_rope_head_dim", "hc_sinkhorn_iters", "compress_rope_theta")
     count = depth(c)

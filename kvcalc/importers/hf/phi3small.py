@@ -12,9 +12,8 @@ SIZES = ("blocksparse_block_size", "blocksparse_num_local_blocks", "blocksparse_
 
 def read(c: Config) -> Layout:
     c.must("blocksparse_homo_head_pattern", None, False)
-    c.must("attention_bias", None, True)
     c.must("ff_dim_multiplier", None)
-    c.ignore("blocksparse_triton_kernel_block_size", "dummy_token_indices", "gegelu_limit", "gegelu_pad_to_256")
+    c.ignore("attention_bias", "blocksparse_triton_kernel_block_size", "dummy_token_indices", "gegelu_limit", "gegelu_pad_to_256")
     dense = grouped_query(c, num_key_value_heads=c.count(*KV_HEADS), head_dim=even_heads(c), qkv_bias=True, o_bias=True)
     sparse = dense | {"kind": "block_sparse", **{name: c.count(name) for name in SIZES}}
     period = c.count("dense_attention_every_n_layers")
