@@ -274,6 +274,12 @@ def test_a_tensor_that_no_weight_explains_is_said(tmp_path: Path) -> None:
     assert "caveats:" in found.text
 
 
+def test_a_key_that_nobody_read_is_said(tmp_path: Path) -> None:
+    case = CASES["llama"]
+    write(tmp_path / "more.gguf", "llama", case["metadata"] | {"llama.attention.sliding_window": 512}, table(case))
+    assert any("llama.attention.sliding_window" in caveat for caveat in read_gguf(tmp_path / "more.gguf").model.caveats)
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [

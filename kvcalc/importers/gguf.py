@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kvcalc.errors import SpecError
+from kvcalc.importers.config import shown
 from kvcalc.importers.gguf_config import config_of, renamed
 from kvcalc.importers.gguf_file import GGUF, read_file
-from kvcalc.importers.inventory import Named, Tensor, held_against, reworded
+from kvcalc.importers.inventory import Named, Tensor, held_against, reworded, with_caveats
 from kvcalc.importers.model import Imported, id_of, import_config
 
 QUERY, KEY, VALUE, GATE = "attention.q_proj", "attention.k_proj", "attention.v_proj", "attention.gate_proj"
@@ -146,6 +147,9 @@ def read_gguf(path: str | Path, *, id: str | None = None, ignore: Iterable[str] 
         raise SpecError(_in_keys(error.message, file, origins), error.hint) from None
     data = reworded(imported.data, lambda text: renamed(text, origins)) | {"sources": {"gguf": file.name}}
     imported = Imported(imported.model, data, imported.notes)
+    if keys.unread:
+        unread = f"Keys of the file that were not read: {', '.join(shown(key)[1:-1] for key in keys.unread)}."
+        imported = with_caveats(imported, file.name, [unread])
     return held_against(imported, file.name, [named(tensor, keys.layers) for tensor in file.tensors], strict=True)
 
 

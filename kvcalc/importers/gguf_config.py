@@ -8,6 +8,7 @@ Source: https://github.com/ggml-org/llama.cpp, conversion/ (what is written) and
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
@@ -15,9 +16,17 @@ from typing import Any
 import kvcalc.importers.architectures
 from kvcalc.errors import SpecError, did_you_mean
 from kvcalc.importers.config import MAX_ROWS, SHOWN, shown
-from kvcalc.importers.gguf_file import GGUF
+from kvcalc.importers.gguf_file import GGUF, Value
 from kvcalc.importers.inventory import Tensor
 from kvcalc.importers.pieces import FULL, MAX_LAYERS, SLIDING
+
+HARMLESS = re.compile(
+    r"rope\..*|vocab_size|.*(epsilon|_eps|scale|softcapping|clamp.*|_norm)|expert_(gating_func|group_count|group_used_count)|pooling_type"
+    r"|attention\.(causal|temperature_.*|clamp_kqv|max_alibi_bias|group_norm_groups|scale)|activation_sparsity_scale|altup\.active_idx"
+    r"|.*feed_forward_length|attention\.(head_count_kv|value_length.*|indexer\.types)|expert_shared_count|interleave_moe_layer_step"
+    r"|tensor_data_layout|use_parallel_residual|token_.*|hidden_activation|ssm\.dt_b_c_rms|.*swiglu.*|n_deepstack_layers|decoder_.*"
+)
+"""Keys that size nothing, in any architecture (positions, scales, the choice of experts), and keys whose sizes the tensors confirm."""
 
 Fields = dict[str, Any]
 Reader = Callable[["Keys"], Fields]
@@ -34,6 +43,7 @@ class Keys:
     def __init__(self, file: GGUF, architecture: str) -> None:
         self.file, self.architecture = file, architecture
         self.origins: dict[str, str] = {}
+        self.read: set[str] = set()
         self.tensors = {tensor.name: tensor for tensor in file.tensors}
         stored = self.number("block_count", high=MAX_LAYERS)
         self.drafts = self.number("nextn_predict_layers", 0, high=stored)
@@ -47,11 +57,24 @@ class Keys:
 
     def has(self, key: str) -> bool:
         """Whether a key is there."""
-        return self.file.metadata.get(f"{self.architecture}.{key}") is not None
+        return self.said(key) is not None
+
+    def said(self, key: str) -> Value:
+        """The value of a key as it is, None if it is not there. It counts as read."""
+        self.read.add(f"{self.architecture}.{key}")
+        return self.file.metadata.get(f"{self.architecture}.{key}")
+
+    @property
+    def unread(self) -> list[str]:
+        """Keys of the architecture that nobody read, and that may size something."""
+        names = {key: key.removeprefix(f"{self.architecture}.") for key in self.file.metadata.keys() - self.read}
+        return sorted(
+            key for key, name in names.items() if name != key and self.file.metadata[key] and not HARMLESS.fullmatch(name)
+        )
 
     def value(self, key: str) -> Any:
         """The value of a key, None if it is not there. A list in which all layers say the same is that one value."""
-        said = self.file.metadata.get(f"{self.architecture}.{key}")
+        said = self.said(key)
         return said[0] if isinstance(said, list) and said and all(item == said[0] for item in said) else said
 
     def number(self, key: str, default: int | None = None, *, high: int = MAX_ROWS) -> int:
@@ -63,7 +86,7 @@ class Keys:
 
     def each(self, key: str, default: int | None = None) -> list[int]:
         """A whole number for each layer, from one for all or a list."""
-        said = self.file.metadata.get(f"{self.architecture}.{key}")
+        said = self.said(key)
         if said is None or not isinstance(said, list):
             return [self.number(key, default)] * self.layers
         if len(said) < self.layers:
@@ -188,7 +211,7 @@ def biased(k: Keys, field: str = "attention_bias", tensor: str = "attn_q.bias") 
 def window(k: Keys, period: int, *, default: int | None = None, first: bool = False) -> Fields:
     """A sliding window in all but the last (or first) of each `period` layers, or where `sliding_window_pattern` says so."""
     width = k.number("attention.sliding_window", default)
-    said = k.file.metadata.get(f"{k.architecture}.attention.sliding_window_pattern")
+    said = k.said("attention.sliding_window_pattern")
     if isinstance(said, list):
         if len(said) < k.layers:
             raise k.refuse("attention.sliding_window_pattern", f"has {len(said):,} entries for {k.layers:,} layers")

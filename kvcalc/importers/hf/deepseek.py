@@ -31,6 +31,7 @@ SHARED = {"deepseek_v2": 2, "deepseek_v3": 1, "glm4_moe_lite": 1, "axk1": 1}
 
 def read(c: Config) -> Layout:
     c.must("mlp_bias", False)
+    c.must("lm_head", True)
     bias = c.flag("attention_bias")
     c.ignore("num_nextn_predict_layers", "num_mtp_layers")
     count = depth(c)

@@ -19,6 +19,11 @@ def read(c: Config) -> Layout:
         names = full_or_local(c, lambda place: SLIDING if place % 4 else FULL)
         window = c.window("sliding_window", absent=WINDOWS[kind])
         c.ignore("layer_rope_theta")
+    elif c.has("layer_types"):
+        c.words("layer_types", known=("attention", FULL), length=len(names))
+        c.must("shared_intermediate_size", None, c.fields.get("intermediate_size"))
+        c.must("normalization_function", "rmsnorm")
+        c.ignore(*(name for name in c.fields if name.startswith("mamba_")))
     if kind == "cwm":
         c.must("attention_bias", False)
     attention = full_and_local(

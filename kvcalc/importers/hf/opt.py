@@ -17,7 +17,7 @@ def read(c: Config) -> Layout:
     bias = c.flag("enable_bias", default=True)
     affine = c.flag("layer_norm_elementwise_affine", default=True)
     final = c.flag("do_layer_norm_before", default=True) and not c.flag("_remove_final_layer_norm")
-    c.ignore("layerdrop")
+    c.ignore("layerdrop", "embed_dim", "intermediate_size")
     width = c.maybe("word_embed_proj_dim")
     tables = positions(c, more=FIRST_ROWS) | ({} if width in (None, hidden_size(c)) else {"dim": width})
     residual = {"kind": "plain", "norm_bias": affine, "no_final_norm": not (affine and final)}

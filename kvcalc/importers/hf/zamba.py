@@ -12,6 +12,8 @@ TYPES = ("zamba", "zamba2")
 LISTS = ("layers_block_type", "layer_types")
 HYBRID = "hybrid"
 WORDS = ("mamba", LINEAR, HYBRID)
+DECOYS = {"conv_kernel": "mamba_d_conv", "d_state": "mamba_d_state", "expand": "mamba_expand"}
+"""Names of Mamba's config that Zamba2's class does not read, and its own."""
 FIRST = ("mamba", "mamba", HYBRID)
 """How Zamba's layers begin, before its period."""
 
@@ -91,10 +93,12 @@ def zamba2(c: Config) -> Layout:
     c.must("ft_lora", False)
     c.must("gated_linear_unit", True)
     c.must("use_shared_block_lora", True)
+    c.must("use_shared_mlp_adapter", True)
     c.must("sliding_window")
     c.ignore(
         "kv_channels", "num_query_groups", "chunk_size", "use_conv_bias", "use_mem_eff_path", "use_mem_rope", "use_long_context"
     )
+    c.ignore(*(name for name, own in DECOYS.items() if c.has(own)))
     names = c.words(*LISTS, known=WORDS, length=depth(c))
     if names is None:
         raise c.refuse(LISTS[0], "is not in the config")
