@@ -512,3 +512,27 @@ def test_a_spec_is_written_once(tmp_path: Path) -> None:
     assert again.returncode == 2 and "is there already" in again.stderr
     assert kvcalc("import", source, "-o", target, "--force").returncode == 0
     assert kvcalc("import", source, "-o", str(tmp_path / "no" / "such.yaml")).returncode == 2
+
+
+def test_layers_that_are_left_out_keep_their_format() -> None:
+    """By weight and layer, where the config names modules of single layers; exact to the byte."""
+    said = {
+        "quant_method": "compressed-tensors",
+        "config_groups": {"group_0": {"targets": ["Linear"], "weights": {"num_bits": 8, "type": "float", "strategy": "channel"}}},
+        "ignore": ["lm_head", "model.layers.0.mlp.down_proj", "model.layers.31.mlp.down_proj", "model.layers.3.self_attn"],
+    }
+    model = read(LLAMA | {"quantization_config": said}).model
+    assert model.storage.weights["dense_mlp.down_proj"] == ["bf16", "30 fp8-channel", "bf16"]
+    assert model.storage.weights["attention.k_proj"] == ["3 fp8-channel", "bf16", "28 fp8-channel"]
+    entries = ledger(model, Scenario()).by("row")["down_proj"]
+    assert {entry.format: entry.weight_bytes for entry in entries} == {
+        "bf16": 2 * 2 * 4096 * 14336,
+        "fp8-channel": 30 * (4096 * 14336 + 2 * 4096),
+    }
+
+
+def test_a_pattern_that_counts_layers_is_said_and_not_run() -> None:
+    said = {"quant_method": "fp8", "ignore": ["re:.*(a+)+layers.(0|1).mlp$"]}
+    model = read(LLAMA | {"quantization_config": said}).model
+    assert any("Not read is the pattern" in caveat for caveat in model.caveats)
+    assert model.storage.weights == {"attention": "fp8", "dense_mlp": "fp8"}

@@ -1,16 +1,17 @@
 """How the weights of a config are stored: its dtype, and its quantization_config, piece by piece of the model.
 
 What is said of single modules (left out, or quantised otherwise) is read by the words of the module's name, never run as a pattern: a
-config is not trusted. `ignore` of all layers' attention leaves attention as it is; of some layers', becomes a caveat.
+config is not trusted. It holds for the weights and layers that the name speaks of; a pattern that counts layers becomes a caveat.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from typing import Any
 
 from kvcalc.formats import FORMATS
 from kvcalc.importers.config import MAX_LIST, SHOWN, Config, shown
-from kvcalc.spec import Block, ModelSpec
+from kvcalc.spec import MATRIX_USES, ModelSpec
 
 DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "half": "fp16", "float": "fp32"}
 DEFAULT = "bf16"
@@ -47,11 +48,25 @@ MODULES = {
 }
 """The words of a module's name, and the pieces that it stands for. The last word that is here decides."""
 ELSEWHERE = ("visual", "vision", "vision_tower", "vision_model", "audio_tower", "mtp", "embed_vision", "multi_modal_projector")
+OUTSIDE = -1
 WITH_INDEXER = ("self_attn", "attention", "attn", "self_attention")
 """Modules that have the indexer inside, where the model has one: who names them as a whole names it too."""
 _NO_MATRIX = re.compile(r"(norm|bias)(\.weight)?\*?$", re.IGNORECASE)
 _WORD = re.compile(r"[a-z_]+[0-9]*[a-z_]*|[0-9]+", re.IGNORECASE)
-_PARTS = {"gate_proj", "up_proj", "down_proj", "gate_up_proj", "w1", "w2", "w3"}
+_PATTERN = "re:"
+INTO, OUT = ("up_proj", "expert_up", "shared_up", "gate_proj"), ("down_proj", "expert_down", "shared_down")
+PARTS = {
+    **dict.fromkeys(("gate_proj", "up_proj", "gate_up_proj", "w1", "w3", "fc1"), INTO),
+    **dict.fromkeys(("down_proj", "w2", "fc2"), OUT),
+    **dict.fromkeys(("qkv_proj", "query_key_value"), ("q_proj", "k_proj", "v_proj")),
+    "q_proj": ("q_proj", "gate_proj"),
+    "kv_a_proj_with_mqa": ("kv_a_proj",),
+    "wq_b": ("index_q_proj",),
+    "wk": ("index_k_proj",),
+    **dict.fromkeys(("in_proj_qkv", "in_proj_z", "in_proj_qkvz"), ("in_proj_qkvz",)),
+    **dict.fromkeys(("in_proj_a", "in_proj_b", "in_proj_ba"), ("in_proj_ba",)),
+}
+"""Modules within a block, and the weights of a spec that they are or are part of. Others have the weight's own name."""
 
 
 def dtype_of(outer: Config, text: Config, usual: str = DEFAULT) -> str:
@@ -68,10 +83,10 @@ def dtype_of(outer: Config, text: Config, usual: str = DEFAULT) -> str:
     return DTYPES[plain]
 
 
-def storage(outer: Config, text: Config, model: ModelSpec, usual: str) -> dict[str, str]:
+def storage(outer: Config, text: Config, model: ModelSpec, usual: str) -> dict[str, Any]:
     """Storage formats of the weights by piece, as the spec's `storage.weights` says them; empty where all is bf16."""
     default = dtype_of(outer, text, usual)
-    found = {} if default == DEFAULT else {"default": default}
+    found: dict[str, Any] = {} if default == DEFAULT else {"default": default}
     for c in (outer, text):
         for name in ("quantization_config", "quantization", "compression_config"):
             if name in text.journal.ignored or c.fields.get(name) is None:
@@ -80,7 +95,7 @@ def storage(outer: Config, text: Config, model: ModelSpec, usual: str) -> dict[s
     return found
 
 
-def _quantised(outer: Config, q: Config, text: Config, model: ModelSpec, default: str) -> dict[str, str]:
+def _quantised(outer: Config, q: Config, text: Config, model: ModelSpec, default: str) -> dict[str, Any]:
     method = q.text("quant_method", "quant_library")
     where = f"{q.section_name}quant_method"
     if method is None and q.has("bits") and q.has("group_size"):
@@ -96,22 +111,21 @@ def _quantised(outer: Config, q: Config, text: Config, model: ModelSpec, default
             f"{shown(method)} is not known" if method else "is not in the config",
             f"known: {', '.join(METHODS)}; --ignore {q.section_name.rstrip('.')} counts the weights as {default}",
         ) from None
-    pieces = _pieces(model)
-    found: dict[str, str] = {}
+    cells = _matrices(model, default)
+    linear = [(key, place) for key, places in cells.items() if key.partition(".")[0] not in PLAIN for place in places]
     for chosen, targets in read(q):
         if chosen not in FORMATS:
             raise outer.refuse(q.section_name.rstrip("."), f"{chosen} is a format that is not known")
-        touched = pieces if targets is None else _touched(targets, model, text)
-        found |= {piece: chosen for piece in touched if piece.partition(".")[0] in _all(model)}
+        for key, place in linear if targets is None else _touched(targets, cells, text):
+            cells[key][place] = chosen
     left = [
         name
         for key in ("modules_to_not_convert", "ignore", "exclude_modules", "llm_int8_skip_modules")
         for name in _names(q, key)
     ]
-    for piece in _touched(left, model, text):
-        if found.get(piece.partition(".")[0], default) != default:
-            found |= {piece: default}
-    return {piece: chosen for piece, chosen in found.items() if chosen != default or "." in piece}
+    for key, place in _touched(left, cells, text):
+        cells[key][place] = default
+    return _said(cells, default)
 
 
 def _hints(outer: Config, q: Config, text: Config) -> None:
@@ -248,15 +262,37 @@ METHODS = {
 
 # -- which modules ------------------------------------------------------------------------------------------------------------------
 
+Cells = dict[str, dict[int, str]]
+"""The format of each matrix in each layer: `piece.weight` to layer to format. Layer -1: outside the layers."""
 
-def _all(model: ModelSpec) -> set[str]:
-    return {weight.piece for block in model.blocks for weight in block.weights}
+
+def _matrices(model: ModelSpec, default: str) -> Cells:
+    """Every matrix of a model, as it is where nothing is quantised."""
+    cells: Cells = {}
+    for block in model.blocks:
+        for weight in (weight for weight in block.weights if weight.use in MATRIX_USES and weight.stored):
+            layers = cells.setdefault(f"{weight.piece}.{weight.name}", {})
+            layers |= dict.fromkeys(block.places or (OUTSIDE,), default)
+    return {key: dict(sorted(layers.items())) for key, layers in cells.items()}
 
 
-def _pieces(model: ModelSpec) -> list[str]:
-    """Pieces with matrices that a quantiser takes."""
-    matrices = {weight.piece: None for block in model.blocks for weight in block.weights if weight.use == "matmul"}
-    return [piece for piece in matrices if piece not in PLAIN]
+def _said(cells: Cells, default: str) -> dict[str, Any]:
+    """Cells as a spec says them: by piece where all of it is stored alike, else by weight, with a list where layers differ."""
+    found: dict[str, Any] = {}
+    for piece in dict.fromkeys(key.partition(".")[0] for key in cells):
+        own = {key: layers for key, layers in cells.items() if key.startswith(f"{piece}.")}
+        formats = {stored for layers in own.values() for stored in layers.values()}
+        if len(formats) == 1:
+            (stored,) = formats
+            found |= {} if stored == default else {piece: stored}
+            continue
+        for key, layers in own.items():
+            steps = [(len(list(run)), stored) for stored, run in groupby(layers.values())]
+            if len(steps) > 1:
+                found[key] = [stored if count == 1 else f"{count} {stored}" for count, stored in steps]
+            elif steps[0][1] != default:
+                found[key] = steps[0][1]
+    return found
 
 
 def _names(q: Config, key: str) -> list[str]:
@@ -271,54 +307,40 @@ def _names(q: Config, key: str) -> list[str]:
     return listed
 
 
-def _touched(names: Iterable[str], model: ModelSpec, text: Config) -> list[str]:
-    """The pieces that all their layers' modules are named of. Those named for some layers only become a caveat."""
-    everywhere: dict[str, None] = {}
-    layers: dict[str, set[int]] = {}
+def _touched(names: Iterable[str], cells: Cells, text: Config) -> Iterator[tuple[str, int]]:
+    """The matrices, layer by layer, that names of modules speak of."""
     for name in names:
         words = [word.lower() for word in _WORD.findall(name[: 4 * SHOWN])]
         if any(word in ELSEWHERE for word in words) or _NO_MATRIX.search(name[: 4 * SHOWN]):
             continue
         numbers = [int(word) for word in words if word.isdecimal() and len(word) < len(str(MAX_LIST))]
-        for piece in _named(words, model):
-            if numbers:
-                layers.setdefault(piece, set()).add(numbers[0])
-            else:
-                everywhere[piece] = None
-    for piece, some in layers.items():
-        stand = _layers(model.blocks, piece)
-        if stand and stand <= some:
-            everywhere[piece] = None
-        elif some & stand and piece not in everywhere:
-            text.caveat(
-                f"The config says another format for {piece} in {len(some & stand):,} of {len(stand):,} layers; "
-                "these are counted like the others."
-            )
-    return list(everywhere)
+        if name.startswith(_PATTERN) and numbers:
+            text.caveat(f"Not read is the pattern {shown(name)} of the quantisation, which counts layers or experts.")
+            continue
+        for key in _named(words, cells):
+            yield from ((key, place) for place in cells[key] if not numbers or place in (numbers[0], OUTSIDE))
 
 
-def _named(words: list[str], model: ModelSpec) -> tuple[str, ...]:
-    """The pieces that the words of one module's name stand for: of a name that ends with a layer's number, all of that layer's."""
+def _named(words: list[str], cells: Cells) -> list[str]:
+    """The matrices that the words of a module's name stand for; of a name that ends with a layer's number, all of that layer's."""
     known = [word for word in words if word in MODULES]
     if not known:
-        return tuple(_pieces(model)) if words and words[-1].isdecimal() and words[-2:-1] == ["layers"] else ()
-    own = known[-1]
-    if own == "mlp" and any(word in _PARTS for word in words):
-        return ("dense_mlp",)
-    return (*MODULES[own], "indexer") if words[-1] == own and own in WITH_INDEXER else MODULES[own]
+        whole = words and words[-1].isdecimal() and words[-2:-1] == ["layers"]
+        pieces: tuple[str, ...] = tuple(key.partition(".")[0] for key in cells if key.partition(".")[0] not in PLAIN) if whole else ()
+    else:
+        pieces = MODULES[known[-1]]
+        if words[-1] == known[-1] and known[-1] in WITH_INDEXER:
+            pieces = (*pieces, "indexer")
+    within = [key for key in cells if key.partition(".")[0] in pieces or key in pieces]
+    last = next((word for word in reversed(words) if word not in ("weight", "linear") and not word.isdecimal()), "")
+    if last in known or last == "layers":
+        return within
+    parts = PARTS.get(last, (last,))
+    own = [key for key in within if key.partition(".")[2] in parts]
+    return [key for key in own if key.startswith("dense_mlp.")] if known[-1:] == ["mlp"] else own
 
 
-def _layers(blocks: Iterable[Block], piece: str) -> set[int]:
-    """Layers in which a piece has matrices."""
-    return {
-        place
-        for block in blocks
-        if any(weight.piece == piece.partition(".")[0] and weight.use == "matmul" for weight in block.weights)
-        for place in block.places
-    }
-
-
-def merged(own: Mapping[str, str], read: Mapping[str, str]) -> dict[str, Any]:
+def merged(own: Mapping[str, str], read: Mapping[str, Any]) -> dict[str, Any]:
     """Formats that a family fixes itself (a bias that is always fp32), over those that the config says; READ takes the config's."""
-    fixed = {name: chosen if chosen != READ else read.get(name.partition(".")[0]) for name, chosen in own.items()}
+    fixed = {name: chosen if chosen != READ else read.get(name, read.get(name.partition(".")[0])) for name, chosen in own.items()}
     return {**read, **{name: chosen for name, chosen in fixed.items() if chosen is not None}}
