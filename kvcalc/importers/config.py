@@ -129,7 +129,7 @@ class Config:
             others = f" (or {', '.join(names[1:])})" if len(names) > 1 else ""
             raise self.refuse(names[0], f"is not in the config{others}")
         self.journal.defaults[names[0]] = f"{default:,}"
-        return Known(default, f"class default: no {names[0]}")
+        return Known(default, f"{names[0]}: class default")
 
     def maybe(self, *names: str, low: int = 1, high: int = MAX_WIDTH) -> Known | None:
         """A whole number, or None where the field is not there or null."""

@@ -3,14 +3,15 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from textwrap import wrap
 from typing import Any
 
 from kvcalc.importers.config import Known
 
 _PLAIN = re.compile(r"([1-9][0-9]* )?[A-Za-z/][A-Za-z0-9_./ ()+-]*")
 _WORDS = {"true", "false", "null", "yes", "no", "on", "off", "none"}
-_COMMENT_AT = 48
-_FLOW_UP_TO = 90
+_COMMENT_AT = 40
+_FLOW_UP_TO, _WIDTH = 90, 80
 _INDENT = "  "
 
 
@@ -33,9 +34,16 @@ def _mapping(data: Mapping[str, Any], level: int) -> Iterator[str]:
                 yield f"{head} {_flow(value)}"
         elif isinstance(value, list) and key in ("layers", "caveats") and level <= 1:
             yield head
-            yield from (f"{_INDENT * (level + 1)}- {_flow(item)}" for item in value)
+            head = f"{_INDENT * (level + 1)}- "
+            for item in value:
+                yield from _item(_flow(item), head) if key == "caveats" else [head + _flow(item)]
         else:
             yield _commented(f"{head} {_flow(value)}", value)
+
+
+def _item(text: str, head: str) -> list[str]:
+    """A sentence in lines; YAML joins them with spaces again."""
+    return wrap(text, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head), break_long_words=False, break_on_hyphens=False)
 
 
 def _commented(line: str, value: Any) -> str:
