@@ -34,7 +34,7 @@ from kvcalc.grid import (
     speeds,
 )
 from kvcalc.hardware import Device
-from kvcalc.ledger import Ledger, Totals, ledger, total, what_is_known
+from kvcalc.ledger import Ledger, Totals, ledger, not_known, total, what_is_known
 from kvcalc.parallel import Plan
 from kvcalc.report import tables
 from kvcalc.report.table import Document, Table
@@ -45,6 +45,8 @@ from kvcalc.spec import ModelSpec
 
 By = Literal["piece", "kind", "row", "group", "format"]
 USUAL_CONTEXT = "128K"
+STATE = ("state_bytes", "state_bytes_per_token")
+"""What is known of every model."""
 
 __all__ = ["Comparison", "Estimate", "compare", "estimate", "sweep"]
 
@@ -74,8 +76,20 @@ class Estimate:
 
     @cached_property
     def totals(self) -> Totals:
-        """All sums: parameters, active_parameters, weight_bytes, state_bytes, read_bytes, written_bytes, flops, attention_flops."""
+        """All sums: parameters, active_parameters, weight_bytes, state_bytes, read_bytes, written_bytes, flops, attention_flops.
+
+        Raises ScenarioError, as every sum but the state's does, where the model's config does not say what its weights need.
+        """
+        self._need_weights()
         return self.ledger.totals
+
+    def _need_weights(self) -> None:
+        if self.model.unknown:
+            raise ScenarioError(f"{self.model.id}: {not_known(self.model)}", "state_bytes and state_bytes_per_token are known")
+
+    def _known(self, sums: Row) -> Row:
+        """Sums in a row; None where they are not known."""
+        return {name: None if self.model.unknown and name not in STATE else value for name, value in sums.items()}
 
     @property
     def parameters(self) -> int:
@@ -92,12 +106,12 @@ class Estimate:
 
     @property
     def state_bytes(self) -> int:
-        """KV cache and every other state, of all sequences."""
-        return self.totals.state_bytes
+        """KV cache and every other state, of all sequences. Known of every model."""
+        return self.ledger.totals.state_bytes
 
     @property
     def state_bytes_per_sequence(self) -> int:
-        return self.totals.state_bytes // self.scenario.batch
+        return self.state_bytes // self.scenario.batch
 
     @property
     def state_bytes_per_token(self) -> int:
@@ -125,6 +139,7 @@ class Estimate:
     @cached_property
     def pieces(self) -> dict[str, Totals]:
         """The same sums piece by piece: attention, norms, dense_mlp ... They add up to `totals`, exactly."""
+        self._need_weights()
         return {name: total(entries) for name, entries in self.ledger.by("piece").items()}
 
     @property
@@ -220,7 +235,7 @@ class Estimate:
             row |= {"device": self.answer.device.id, "count": self.answer.count}
             plan = self.answer.plan
             row |= {"tp": plan.tp, "pp": plan.pp, "ep": plan.ep, "dp": plan.dp}
-        row |= sizes(self.ledger, self.state_bytes_per_token)
+        row |= self._known(sizes(self.ledger, self.state_bytes_per_token))
         return row if self.answer is None else row | speeds(self.answer)
 
     def records(self, by: By = "piece") -> list[Row]:
@@ -229,7 +244,7 @@ class Estimate:
         if by not in known:
             raise ScenarioError(f"unknown part {by!r}", "by: " + ", ".join(known))
         ids: Row = {"model": self.model.id, "context": self.scenario.context, "batch": self.scenario.batch}
-        return [ids | {by: name, **total(entries)._asdict()} for name, entries in self.ledger.by(by).items()]
+        return [ids | {by: name, **self._known(total(entries)._asdict())} for name, entries in self.ledger.by(by).items()]
 
     def _document(self) -> Document:
         return tables.estimate(self.ledger, self.answer)
@@ -267,7 +282,8 @@ def estimate(
     """The ledger of one model, as `kvcalc estimate`; with a device, fit, time, energy and money.
 
     Args:
-        model: an id ("gemma-4-e2b"), a prefix that fits one only, a path to a spec, or a ModelSpec.
+        model: an id ("gemma-4-e2b"), a prefix that fits one only, a path to a spec or to what a model ships (config.json, .gguf,
+            .safetensors, a folder), "hf:org/name", or a ModelSpec.
         scenario: the question; what is given by keyword stands in the place of its parts. Default: a decode at 128K tokens, or at the
             model's maximum if less.
         device: an id, with a count if more ("8xh100-sxm"), a path, or a Device.
@@ -359,7 +375,7 @@ class Comparison:
         found = []
         for scenario in self.scenarios:
             for model in self.models:
-                book = ledger(model, scenario)
+                book = ledger(model, scenario) if self.devices else what_is_known(model, scenario)
                 found += [Estimate(book, answer(book, device, count)) for count, device in self.devices] or [Estimate(book)]
         return tuple(found)
 

@@ -73,6 +73,14 @@ _GGML = "https://github.com/ggml-org/llama.cpp/blob/master/ggml/src/ggml-common.
 _OCP = "https://www.opencompute.org/documents/ocp-microscaling-formats-mx-v1-0-spec-final-pdf"
 _DEEPSEEK = "https://arxiv.org/abs/2412.19437 section 3.3"
 
+_ROW = 1 << 40
+"""A block that holds any row whole."""
+_GPTQ = "https://github.com/ModelCloud/GPTQModel; https://github.com/casper-hansen/AutoAWQ"
+_COMPRESSED = "https://github.com/vllm-project/compressed-tensors"
+_MLX = "https://github.com/ml-explore/mlx mlx.core.quantize"
+_BITSANDBYTES = "https://github.com/bitsandbytes-foundation/bitsandbytes"
+
+
 def _grouped() -> Iterator[Format]:
     """Integers with a scale for each group of a row, as GPTQ, AWQ, compressed-tensors and MLX store them; products run in 16 bits."""
     for bits, rows in ((2, 4), (3, 8), (4, 2), (5, 8), (6, 4), (8, 1)):
@@ -87,13 +95,6 @@ def _grouped() -> Iterator[Format]:
         yield Format(f"{name}-channel", bits, (1, _ROW), 2, math, f"{kind}, a 16-bit scale per row", _COMPRESSED)
         yield Format(f"{name}-channel-fp32", bits, (1, _ROW), 4, math, f"{kind}, an fp32 scale per row", _BITSANDBYTES)
 
-
-_ROW = 1 << 40
-"""A block that holds any row whole."""
-_GPTQ = "https://github.com/ModelCloud/GPTQModel; https://github.com/casper-hansen/AutoAWQ"
-_COMPRESSED = "https://github.com/vllm-project/compressed-tensors"
-_MLX = "https://github.com/ml-explore/mlx mlx.core.quantize"
-_BITSANDBYTES = "https://github.com/bitsandbytes-foundation/bitsandbytes"
 
 FORMATS: dict[str, Format] = {
     f.name: f

@@ -51,6 +51,9 @@ class Row(NamedTuple):
     """State kept between steps by one layer, for one sequence.
 
     Args:
+        role: what it is for, which decides the format it is kept in: kv (keys, values, latents), index (keys of an indexer), recurrent
+            (a matrix or average rewritten by every token), conv (the last inputs of a convolution or shift), buffer (tokens that wait in
+            a compressor).
         elements: numbers in one slot.
         held: law of the slots that exist (in this layer, or in the layer it reuses).
         read: law of the slots that one decode step reads.

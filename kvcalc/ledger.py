@@ -126,11 +126,12 @@ def ledger(model: ModelSpec, scenario: Scenario) -> Ledger:
         ScenarioError: a format that a row or matrix cannot be stored in, or a piece to include that the model has not.
     """
     blocks = blocks_of(model, scenario)
-    notes: list[str] = []
+    return of_blocks(model, scenario, blocks, (*_beyond(model, scenario), *_stored_otherwise(scenario, blocks)))
+
+
+def _beyond(model: ModelSpec, scenario: Scenario) -> Iterator[str]:
     if scenario.context > model.max_context:
-        notes.append(f"context {scenario.context:,} is beyond the model's maximum of {model.max_context:,}: arithmetic only")
-    notes += _stored_otherwise(scenario, blocks)
-    return of_blocks(model, scenario, blocks, tuple(notes))
+        yield f"context {scenario.context:,} is beyond the model's maximum of {model.max_context:,}: arithmetic only"
 
 
 def of_blocks(model: ModelSpec, scenario: Scenario, blocks: Iterable[Block], notes: tuple[str, ...] = ()) -> Ledger:
@@ -157,7 +158,7 @@ def what_is_known(model: ModelSpec, scenario: Scenario) -> Ledger:
     if not model.unknown:
         return ledger(model, scenario)
     rows = (block._replace(weights=(), work=(), streams=()) for block in all_blocks(model, scenario))
-    return of_blocks(model, scenario, rows, (not_known(model),))
+    return of_blocks(model, scenario, rows, (not_known(model), *_beyond(model, scenario)))
 
 
 def not_known(model: ModelSpec) -> str:
@@ -178,7 +179,11 @@ def blocks_of(model: ModelSpec, scenario: Scenario) -> tuple[Block, ...]:
 
 
 def all_blocks(model: ModelSpec, scenario: Scenario) -> tuple[Block, ...]:
-    """The same, for whoever asks for rows alone, which are known of every model."""
+    """The same, also of a model whose weights are not known: for whoever asks for rows alone.
+
+    Raises:
+        ScenarioError: the model has no such piece to include.
+    """
     blocks = model.blocks
     for name in scenario.include:
         if name not in model.optional_pieces:
@@ -357,10 +362,9 @@ def _row_entry(model: ModelSpec, scenario: Scenario, block: Block, row: Row, spa
         read, written = mean_read(row.read, t), (t - start) * mean_written(row.held, t)
     elif scenario.phase == "decode":
         read, written = row.read.count(t), written_between(row.held, start, t)
-    elif start:
-        read, written = min(held, read_between(row.read, start, t)), min(held, written_between(row.held, start, t))
     else:
-        read = written = held
+        read = min(held, read_between(row.read, start, t))
+        written = min(held, written_between(row.held, start, t)) if start else held
     return Entry(
         piece=row.piece,
         group=block.label,
@@ -440,7 +444,6 @@ def _work_entry(model: ModelSpec, scenario: Scenario, block: Block, work: Work, 
         flops=flops,
         attention_flops=0 if work.sort == "other" else flops,
         split=work.split,
-        uneven="refuse",
     )
 
 

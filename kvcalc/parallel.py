@@ -119,8 +119,11 @@ Runs = tuple[tuple[int, ...], ...]
 """The layers of each stage."""
 
 
-def shard(model: ModelSpec, scenario: Scenario, plan: Plan, runs: Runs | None = None) -> tuple[Stage, ...]:
-    """The fullest device of each stage. `runs` are the layers of each; None: those whose fullest device holds least.
+def shard(
+    model: ModelSpec, scenario: Scenario, plan: Plan, runs: Runs | None = None, *, copies: bool = True
+) -> tuple[Stage, ...]:
+    """The fullest device of each stage. `runs` are the layers of each; None: those whose fullest device holds least. Without `copies`,
+    rows that a stage reads of an earlier one are read and not kept: as in a cut that needs no copy.
 
     Raises:
         PlanError: the model's heads, widths, layers or experts do not divide so; it says which sizes do.
@@ -130,7 +133,8 @@ def shard(model: ModelSpec, scenario: Scenario, plan: Plan, runs: Runs | None = 
     runs = stages(model, scenario, plan, blocks) if runs is None else runs
     out = []
     for number, layers in enumerate(runs):
-        own = tuple(_blocks_of_stage(model, blocks, layers, first=number == 0, last=number == len(runs) - 1))
+        first, last = number == 0, number == len(runs) - 1
+        own = tuple(_blocks_of_stage(model, blocks, layers, first=first, last=last, copies=copies))
         ledger = _on_one_device(model, scenario, plan, own)
         out.append(Stage(layers, ledger, tuple(_collectives(model, scenario, plan, own, last=number == len(runs) - 1))))
     return tuple(out)
@@ -170,7 +174,7 @@ def refuse(model: ModelSpec, plan: Plan) -> None:
                 )
     if plan.pp > 1 and most_stages(model) == 1:
         raise PlanError(
-            f"pp={plan.pp}: {model.id} runs its layers more than once, so that a token would pass its stages round", "leave out --pp"
+            f"pp={plan.pp}: {model.id} runs some weights more than once, so that a token would pass its stages round", "leave out --pp"
         )
     if plan.pp > model.num_hidden_layers:
         raise PlanError(
@@ -179,8 +183,9 @@ def refuse(model: ModelSpec, plan: Plan) -> None:
 
 
 def most_stages(model: ModelSpec) -> int:
-    """The most stages that a model can be cut into: its layers; 1 where it runs them more than once."""
-    return 1 if any(layer.again for layer in model.plan) else model.num_hidden_layers
+    """The most stages that a model can be cut into: its layers; 1 where a token runs some weights more than once."""
+    again = any(not weight.stored for block in model.blocks for weight in block.weights)
+    return 1 if again else model.num_hidden_layers
 
 
 def _cut_of(plan: Plan, experts: int) -> int:
@@ -313,7 +318,7 @@ def _packed(layers: list[_Layer], most: int, wanted: int) -> list[list[int]]:
 
 
 def _blocks_of_stage(
-    model: ModelSpec, blocks: tuple[Block, ...], layers: tuple[int, ...], *, first: bool, last: bool
+    model: ModelSpec, blocks: tuple[Block, ...], layers: tuple[int, ...], *, first: bool, last: bool, copies: bool
 ) -> Iterator[Block]:
     inside, copied = set(layers), set[tuple[int, str]]()
     for block in blocks:
@@ -321,7 +326,7 @@ def _blocks_of_stage(
         if not places:
             continue
         here = block._replace(layers=len(places), places=places)
-        if block.reuses is None or block.reuses in inside:
+        if not copies or block.reuses is None or block.reuses in inside:
             yield here
         else:
             yield from _with_borrowed_rows(here, block.reuses, copied)
@@ -354,13 +359,11 @@ def _outside(blocks: Iterable[Block], *, first: bool, last: bool) -> Iterator[Bl
 def _at_one_end(weights: Iterable[Weight], *, first: bool) -> Iterator[Weight]:
     """The embedding before the first stage, the head after the last. A tied matrix stands at both, as a table and as the head."""
     for weight in weights:
-        if weight.use == "lookup":
-            if first:
-                yield weight
-        elif not first:
-            yield weight
-        elif weight.name == "token_embedding":
+        tied = weight.name == "token_embedding" and weight.use != "lookup"
+        if tied and first:
             yield weight._replace(use="lookup", chosen=1, last=None)
+        elif first == (weight.piece == "embeddings" and not tied):
+            yield weight
 
 
 # -- what the devices send ----------------------------------------------------------------------------------------------------------
@@ -386,7 +389,7 @@ def _collectives(
             math = weight_math(model, scenario, experts[0], weight_format(model, scenario, experts[0]))
             narrow = FORMATS[NARROW].bytes(1, 1) if math in NARROW_MATH else wide
             sent += block.layers * elements * (narrow + wide) * expected_distinct(plan.ep, 1, chosen)
-        elif block.part in ("attention", "feedforward") or (block.part == "embedding" and 0 in _places(blocks)):
+        elif (block.weights and block.part in ("attention", "feedforward")) or (block.part == "embedding" and 0 in _places(blocks)):
             reduced += block.layers * elements * wide
     if plan.tp > 1:
         yield Collective("all-reduce", plan.tp, ceil(Fraction(2 * (plan.tp - 1) * reduced, plan.tp)))

@@ -1,13 +1,13 @@
-"""What several attention kinds share: multi-head latent attention, grouped queries over chosen tokens, low-rank queries, the indexer's
-projections, grouped output."""
+"""What several attention kinds share: multi-head latent attention, grouped queries (over all tokens or chosen ones), DeepSeek-V4's
+shared key, low-rank queries, grouped output, the indexer's projections."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from kvcalc.kind import Attention, Count, Row, Site, Weight, Width, Work, vector
-from kvcalc.slots import EVERY, Law
+from kvcalc.kind import Attention, Count, Row, Site, Tokens, Weight, Width, Work, vector
+from kvcalc.slots import EVERY, EveryNth, Law, Top, Window
 
 RopeWidth = Annotated[int, Field(ge=0, le=1 << 20)]
 
@@ -122,20 +122,16 @@ class LatentAttention(Attention):
         }
 
 
-class SparseGroupedQuery(Attention):
-    """Grouped-query attention that keeps every token and reads a few. Source: Ainslie et al. 2023, arXiv:2305.13245."""
+class GroupedQuery(Attention):
+    """Query heads in groups, each over one KV head; key and value are equally wide. Source: Ainslie et al. 2023, arXiv:2305.13245."""
 
     kind: str
     num_attention_heads: Count = Field(description="Query heads")
     num_key_value_heads: Count = Field(description="KV heads")
     head_dim: Width = Field(description="Width of a head [elements]")
-    qkv_bias: bool = Field(False, description="Biases on the q, k and v projections")
-    o_bias: bool = Field(False, description="Bias on the output projection")
-    qk_norm: bool = Field(False, description="A norm of head_dim weights on queries and one on keys")
-    output_gate: Literal["per_head", "per_element"] | None = Field(None, description="Gate on the attention output")
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> "SparseGroupedQuery":
+    def _heads_divide(self) -> "GroupedQuery":
         if self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(
                 f"num_attention_heads {self.num_attention_heads} is not a multiple of num_key_value_heads {self.num_key_value_heads}"
@@ -144,25 +140,54 @@ class SparseGroupedQuery(Attention):
 
     @property
     def query_width(self) -> int:
+        """Elements of all query heads."""
         return self.num_attention_heads * self.head_dim
 
     @property
     def kv_width(self) -> int:
+        """Elements of all key heads, and of all value heads."""
         return self.num_key_value_heads * self.head_dim
 
-    def grouped_rows(self, read: Law) -> Iterator[Row]:
-        """Keys and values of every token, of which a query reads some."""
-        for name in ("key", "value"):
-            yield Row(name, "kv", self.kv_width, EVERY, read, split=self.num_key_value_heads)
+    def without_groups(self) -> dict[str, dict[str, Any]]:
+        """The same layer with a KV head for each query head, where it has fewer."""
+        if self.num_key_value_heads == self.num_attention_heads:
+            return {}
+        return {"gqa": self._but(num_key_value_heads=self.num_attention_heads)}
 
-    def grouped_weights(self, site: Site) -> Iterator[Weight]:
-        d, heads, kv_heads, query = site.hidden_size, self.num_attention_heads, self.num_key_value_heads, self.query_width
-        yield Weight("q_proj", "attention", (query, d), split=heads)
-        yield Weight("k_proj", "attention", (self.kv_width, d), split=kv_heads, uneven="repeat")
-        yield Weight("v_proj", "attention", (self.kv_width, d), split=kv_heads, uneven="repeat")
-        yield Weight("o_proj", "attention", (d, query), split=heads)
+    def grouped_rows(self, held: Law, read: Law) -> Iterator[Row]:
+        """A key and a value in each slot."""
+        for name in ("key", "value"):
+            yield Row(name, "kv", self.kv_width, held, read, split=self.num_key_value_heads)
+
+    def grouped_weights(self, hidden_size: int, source: int) -> Iterator[Weight]:
+        """Queries, keys and values of `source` elements, and back to hidden_size."""
+        heads, kv_heads = self.num_attention_heads, self.num_key_value_heads
+        yield Weight("q_proj", "attention", (self.query_width, source), split=heads)
+        yield Weight("k_proj", "attention", (self.kv_width, source), split=kv_heads, uneven="repeat")
+        yield Weight("v_proj", "attention", (self.kv_width, source), split=kv_heads, uneven="repeat")
+        yield Weight("o_proj", "attention", (hidden_size, self.query_width), split=heads)
+
+    def grouped_work(self, read: Law) -> Iterator[Work]:
+        """A dot product of each query head with each slot that it reads, and the sum of the values there."""
+        heads, flops = self.num_attention_heads, 2 * self.query_width
+        yield Work("scores", "attention", flops, read, "score", split=heads)
+        yield Work("value mix", "attention", flops, read, "mix", split=heads)
+
+
+class SparseGroupedQuery(GroupedQuery):
+    """Grouped-query attention that keeps every token and reads a few."""
+
+    qkv_bias: bool = Field(False, description="Biases on the q, k and v projections")
+    o_bias: bool = Field(False, description="Bias on the output projection")
+    qk_norm: bool = Field(False, description="A norm of head_dim weights on queries and one on keys")
+    output_gate: Literal["per_head", "per_element"] | None = Field(None, description="Gate on the attention output")
+
+    def sparse_weights(self, site: Site) -> Iterator[Weight]:
+        """Those of the attention, without what chooses the tokens."""
+        d, heads, kv_heads = site.hidden_size, self.num_attention_heads, self.num_key_value_heads
+        yield from self.grouped_weights(d, d)
         if self.qkv_bias:
-            yield vector("q_bias", "attention", query, split=heads)
+            yield vector("q_bias", "attention", self.query_width, split=heads)
             yield vector("k_bias", "attention", self.kv_width, split=kv_heads, uneven="repeat")
             yield vector("v_bias", "attention", self.kv_width, split=kv_heads, uneven="repeat")
         if self.o_bias:
@@ -171,36 +196,12 @@ class SparseGroupedQuery(Attention):
             yield vector("q_norm", "norms", self.head_dim)
             yield vector("k_norm", "norms", self.head_dim)
         if self.output_gate is not None:
-            yield Weight("gate_proj", "attention", (heads if self.output_gate == "per_head" else query, d), split=heads)
-
-    def grouped_work(self, read: Law) -> Iterator[Work]:
-        heads, per_token = self.num_attention_heads, 2 * self.query_width
-        yield Work("scores", "attention", per_token, read, "score", split=heads)
-        yield Work("value mix", "attention", per_token, read, "mix", split=heads)
+            gates = heads if self.output_gate == "per_head" else self.query_width
+            yield Weight("gate_proj", "attention", (gates, d), split=heads)
 
     def dense_heads(self) -> dict[str, Any]:
         """The same layer as plain grouped-query attention: every token read."""
         return self.model_dump(include=set(SparseGroupedQuery.model_fields), exclude_none=True) | {"kind": "gqa"}
-
-
-def one_shared_key(heads: int, head_dim: int, q_lora_rank: int, o_groups: int, o_lora_rank: int) -> dict[str, dict[str, Any]]:
-    """DeepSeek-V4's attention to every token, without one of its tricks: that all heads share a key, or that it is the value too."""
-    shared = {
-        "kind": "gqa",
-        "num_attention_heads": heads,
-        "num_key_value_heads": 1,
-        "head_dim": head_dim,
-        "attention_k_eq_v": True,
-        "store_k_eq_v_once": True,
-        "q_lora_rank": q_lora_rank,
-        "o_groups": o_groups,
-        "o_lora_rank": o_lora_rank,
-        "learned_sinks": True,
-    }
-    return {
-        "gqa": shared | {"num_key_value_heads": heads},
-        "key-is-value": shared | {"attention_k_eq_v": False, "store_k_eq_v_once": False},
-    }
 
 
 def grouped_output(hidden_size: int, o_groups: int, o_lora_rank: int, value_width: int) -> Iterator[Weight]:
@@ -209,28 +210,91 @@ def grouped_output(hidden_size: int, o_groups: int, o_lora_rank: int, value_widt
     yield Weight("o_b_proj", "attention", (hidden_size, o_groups * o_lora_rank), split=o_groups)
 
 
-def shared_key_attention(
-    hidden_size: int,
-    num_attention_heads: int,
-    head_dim: int,
-    q_lora_rank: int,
-    o_groups: int,
-    o_lora_rank: int,
+class SharedKeyAttention(Attention):
+    """DeepSeek-V4's attention: low-rank queries over one key that is also the value, sinks, output in groups; a window of tokens, and
+    compressed entries beside it. Source: DeepSeek-V4, arXiv:2606.19348, section 2.3."""
+
+    kind: str
+    num_attention_heads: Count = Field(description="Query heads, over one shared key")
+    head_dim: Width = Field(description="Width of the shared key = value [elements]")
+    q_lora_rank: Width = Field(description="Width of the query latent [elements]")
+    o_groups: Count = Field(description="Groups of the output projection")
+    o_lora_rank: Width = Field(description="Width of a group's output latent [elements]")
+    window: Tokens | None = Field(description="Sliding window, the current token included [tokens]; null: every token")
+    compress_ratio: Tokens | None = Field(None, description="Tokens per compressed entry [tokens]; not given: window only")
+    index_n_heads: Count | None = Field(None, description="Query heads of the indexer")
+    index_head_dim: Width | None = Field(None, description="Width of an entry's index key [elements]")
+    index_topk: Tokens | None = Field(None, description="Entries that a query reads [entries]; not given: all")
+
+    @model_validator(mode="after")
+    def _whole(self) -> "SharedKeyAttention":
+        if any(self._indexer) and not all(self._indexer):
+            raise ValueError("an indexer needs index_n_heads, index_head_dim and index_topk")
+        if (self.num_attention_heads * self.head_dim) % self.o_groups:
+            raise ValueError(f"num_attention_heads x head_dim does not divide into o_groups {self.o_groups}")
+        return self
+
+    @property
+    def _indexer(self) -> tuple[int | None, ...]:
+        return self.index_n_heads, self.index_head_dim, self.index_topk
+
+    @property
+    def visible(self) -> Law:
+        """The tokens whose own rows a query reads."""
+        return EVERY if self.window is None else Window(self.window)
+
+    @property
+    def entries(self) -> EveryNth:
+        """The compressed entries that there are."""
+        return EveryNth(self.compress_ratio or 1)
+
+    @property
+    def visible_entries(self) -> Law:
+        """Those of them that a query reads."""
+        return Top(self.index_topk, self.entries) if self.index_topk else self.entries
+
+    def shared_key_weights(self, site: Site) -> Iterator[Weight]:
+        """Those of the attention, without compressor and indexer."""
+        d, heads, query_width = site.hidden_size, self.num_attention_heads, self.num_attention_heads * self.head_dim
+        yield from low_rank_query(d, self.q_lora_rank, heads, query_width)
+        yield Weight("kv_proj", "attention", (self.head_dim, d))
+        yield vector("kv_norm", "norms", self.head_dim)
+        yield vector("sinks", "attention", heads, split=heads)
+        yield from grouped_output(d, self.o_groups, self.o_lora_rank, query_width)
+
+    def shared_key_work(self, what: str, read: Law) -> Iterator[Work]:
+        """Scores and value mix over the window's rows, or over entries."""
+        heads, flops = self.num_attention_heads, 2 * self.num_attention_heads * self.head_dim
+        yield Work(f"{what} scores", "attention", flops, read, "score", split=heads)
+        yield Work(f"{what} value mix", "attention", flops, read, "mix", split=heads)
+
+    def without_shared_key(self) -> dict[str, dict[str, Any]]:
+        """Attention to every token without one of two tricks: that all heads share a key, or that it is the value too."""
+        shared = {
+            "kind": "gqa",
+            "num_attention_heads": self.num_attention_heads,
+            "num_key_value_heads": 1,
+            "head_dim": self.head_dim,
+            "attention_k_eq_v": True,
+            "store_k_eq_v_once": True,
+            "q_lora_rank": self.q_lora_rank,
+            "o_groups": self.o_groups,
+            "o_lora_rank": self.o_lora_rank,
+            "learned_sinks": True,
+        }
+        return {
+            "gqa": shared | {"num_key_value_heads": self.num_attention_heads},
+            "key-is-value": shared | {"attention_k_eq_v": False, "store_k_eq_v_once": False},
+        }
+
+
+def indexer_queries(
+    hidden_size: int, query_input: int, index_n_heads: int, index_head_dim: int, split: int = 1
 ) -> Iterator[Weight]:
-    """DeepSeek-V4: low-rank queries, one key that is also the value, sinks, output in groups. Source: arXiv:2606.19348, section 2.3."""
-    query_width = num_attention_heads * head_dim
-    yield from low_rank_query(hidden_size, q_lora_rank, num_attention_heads, query_width)
-    yield Weight("kv_proj", "attention", (head_dim, hidden_size))
-    yield vector("kv_norm", "norms", head_dim)
-    yield vector("sinks", "attention", num_attention_heads, split=num_attention_heads)
-    yield from grouped_output(hidden_size, o_groups, o_lora_rank, query_width)
-
-
-def indexer_queries(hidden_size: int, query_input: int, index_n_heads: int, index_head_dim: int) -> Iterator[Weight]:
     """The indexer's queries (from the low-rank query, or from hidden) and its weight per head. Engines keep the whole indexer on every
-    device."""
-    yield Weight("index_q_proj", "indexer", (index_n_heads * index_head_dim, query_input))
-    yield Weight("index_weights_proj", "indexer", (index_n_heads, hidden_size))
+    device, but where each KV head has index heads of its own (`split`)."""
+    yield Weight("index_q_proj", "indexer", (index_n_heads * index_head_dim, query_input), split=split, uneven="repeat")
+    yield Weight("index_weights_proj", "indexer", (index_n_heads, hidden_size), split=split, uneven="repeat")
 
 
 def indexer_weights(core: LatentAttention, site: Site, index_n_heads: int, index_head_dim: int) -> Iterator[Weight]:

@@ -211,14 +211,14 @@ def _pipelined(ledger: Ledger, device: Device, plan: Plan, stages: tuple[Stage, 
 
     A sequence passes every stage, in company of at least batch // pp; and every stage is busy with all microbatches, of which fewer
     than pp read the weights less often, but make each of them later. A prompt can run in chunks that follow each other through the
-    stages. Stages of other lengths share the work more evenly at best: the mean counts, not the slowest. No overlap at all, and one
-    microbatch, is the upper bound.
+    stages. Stages of other lengths share the work more evenly at best: the mean counts, not the slowest; and another cut may need no copy
+    of rows that layers share. No overlap at all, and one microbatch, is the upper bound.
     """
     scenario = ledger.scenario
     runs = tuple(stage.layers for stage in stages)
 
     def through(sequences: int) -> Bound:
-        some = shard(ledger.model, replace(scenario, batch=plan.dp * sequences), plan, runs)
+        some = shard(ledger.model, replace(scenario, batch=plan.dp * sequences), plan, runs, copies=False)
         return in_turn(stage_bound(stage, device, measured=measured) for stage in some)
 
     serial = in_turn(stage_bound(stage, device, measured=measured) for stage in stages)
@@ -226,7 +226,9 @@ def _pipelined(ledger: Ledger, device: Device, plan: Plan, stages: tuple[Stage, 
     parts = 1 if scenario.phase == "prefill" else min(plan.pp, replica)
     small, larger = divmod(replica, parts)
     if parts == 1:
-        least = serial if scenario.phase == "decode" else _scaled(serial, Fraction(1, plan.pp))
+        bare = shard(ledger.model, scenario, plan, runs, copies=False)
+        alone = in_turn(stage_bound(stage, device, measured=measured) for stage in bare)
+        least = alone if scenario.phase == "decode" else _scaled(alone, Fraction(1, plan.pp))
     else:
         one = through(small)
         rest = through(small + 1) if larger else one

@@ -108,29 +108,22 @@ else:
     )
 
 
-_STORED = re.compile(r"(?:(?P<count>[1-9][0-9]{0,4}) )?(?P<mix>[^ ]+)")
+_STEP = re.compile(r"(?:(?P<count>[1-9][0-9]{0,4}) )?(?P<name>[a-z0-9][a-z0-9._-]*)")
+_STORED = re.compile(r"(?:(?P<count>[1-9][0-9]{0,4}) )?(?P<name>[^ ]+)")
+
+
+def _spelt_out(steps: Iterable[str], step: re.Pattern[str] = _STEP) -> Iterator[str]:
+    """'4 local', 'global' -> local local local local global."""
+    for text in steps:
+        match = step.fullmatch(text)
+        assert match is not None  # held by the validators
+        for _ in range(int(match["count"] or 1)):
+            yield match["name"]
 
 
 def _layers_stored(steps: Iterable[str]) -> Iterator[Shares]:
     """'2 q6_k', 'q4_k/q6_k' -> the formats of each of three layers."""
-    for step in steps:
-        match = _STORED.fullmatch(step)
-        assert match is not None  # held by the validator
-        mix = shares(match["mix"])
-        for _ in range(int(match["count"] or 1)):
-            yield mix
-
-
-_STEP = re.compile(r"(?:(?P<count>[1-9][0-9]{0,4}) )?(?P<name>[a-z0-9][a-z0-9._-]*)")
-
-
-def _spelt_out(steps: Iterable[str]) -> Iterator[str]:
-    """'4 local', 'global' -> local local local local global."""
-    for step in steps:
-        match = _STEP.fullmatch(step)
-        assert match is not None  # held by the validators
-        for _ in range(int(match["count"] or 1)):
-            yield match["name"]
+    return map(shares, _spelt_out(steps, _STORED))
 
 
 class LayerGroup(Record):
@@ -196,14 +189,19 @@ class ExtraWeight(Record):
     name: Name
     shape: list[TableRows] = Field(min_length=2, max_length=2, description="(rows, columns) [elements]")
     count: Count = 1
-    format: FormatName = Field(DEFAULT_WEIGHT_FORMAT, description="Storage format")
+    format: FormatName | None = Field(None, description="Storage format; not given: the default of storage.weights")
 
 
 class Draft(Record):
-    """Draft stages for speculative decoding that the release carries. Off in a plain decode; `--include draft` counts what they hold."""
+    """Draft stages for speculative decoding that the release carries (multi-token prediction), each of them a layer. They share embedding
+    and head with the main model. Off in a plain decode; `--include draft` counts what they hold."""
 
     layers: list[LayerGroup] = Field(min_length=1)
     weights: list[ExtraWeight] = Field(default_factory=list)
+    residual: AnyResidual | None = Field(None, description="What carries the stream in these layers; not given: as in the model's")
+    format: FormatName | None = Field(
+        None, description="Storage format of these layers; not given: that of the same pieces of the model's layers"
+    )
 
 
 class Tower(Record):
@@ -438,7 +436,7 @@ class ModelSpec(Record):
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """What a plain decode runs: attention, feed-forward, residual and embedding blocks, in that order."""
-        return tuple(self._blocks(self.plan)) + tuple(self._embedding_blocks())
+        return tuple(self._blocks(self.plan, self.residual)) + tuple(self._embedding_blocks())
 
     def optional_blocks(self, name: str) -> tuple[Block, ...]:
         """Pieces outside the plain decode: `draft`, or a tower's name. Their pieces are named after it."""
@@ -453,7 +451,7 @@ class ModelSpec(Record):
         """What `--include` can add."""
         return [*self.towers, *(["draft"] if self.draft else [])]
 
-    def _blocks(self, plan: list[LayerPlan]) -> Iterator[Block]:
+    def _blocks(self, plan: list[LayerPlan], residual: Residual) -> Iterator[Block]:
         seats: dict[tuple[str, int | None, int | None, bool], list[int]] = {}
         blocks: dict[tuple[str, int | None, bool], list[int]] = {}
         streams: dict[tuple[int | None, int, bool], list[int]] = {}
@@ -473,7 +471,7 @@ class ModelSpec(Record):
             yield _unstored(block, block.weights if again else ())._replace(part="feedforward")
         for (replay, sides, again), places in streams.items():
             label = _again(_replayed("residual", replay), again)
-            block = self._block(label, self.residual, places, self._site(blocks=sides), replay)
+            block = self._block(label, residual, places, self._site(blocks=sides), replay)
             yield _unstored(block, block.weights if again else ())._replace(part="residual")
 
     def _sides(self, layer: LayerPlan) -> int:
@@ -509,7 +507,7 @@ class ModelSpec(Record):
                 yield Block(key, key, layers, (), per_layer, (), (), places=tuple(range(layers)), part="table")
 
     def _draft_blocks(self, draft: Draft) -> Iterator[Block]:
-        for block in self._blocks(list(self._plan(draft.layers))):
+        for block in self._blocks(list(self._plan(draft.layers)), draft.residual or self.residual):
             weights = tuple(weight._replace(piece=f"draft:{weight.piece}") for weight in block.weights)
             rows = tuple(row._replace(piece=f"draft:{row.piece}") for row in block.rows)
             yield block._replace(
@@ -530,14 +528,15 @@ class ModelSpec(Record):
         return found
 
     def stored(self, block: Block, weight: Weight) -> tuple[tuple[Format, int | Fraction], ...]:
-        """In which formats the release stores a tensor of a block, and of how many layers: a layer may be in several, so parts count."""
+        """In which formats the release stores a tensor of a block, and of how many layers: a layer may be in several, so parts count. A
+        layer that runs another's tensor takes the first one's."""
         if f"{weight.piece}.{weight.name}" not in self.stored_by_layer:
             return ((self.weight_format(weight), block.layers),)
         layers, listed = self.stored_by_layer[f"{weight.piece}.{weight.name}"]
         by_layer = dict(zip(layers, listed, strict=True))
         found: dict[Format, Fraction] = {}
         for place in block.places or (-1,):
-            for stored, share in by_layer[place]:
+            for stored, share in by_layer.get(place, listed[0]):
                 found[stored] = found.get(stored, Fraction(0)) + share
         return tuple((stored, int(part) if part.denominator == 1 else part) for stored, part in found.items())
 
@@ -547,19 +546,17 @@ class ModelSpec(Record):
             return FORMATS[TABLE_FORMAT]
         if weight.piece in self.towers:
             return FORMATS[self.towers[weight.piece].format]
-        if self.draft and weight.piece.startswith("draft:"):
-            own = [
-                extra.format
-                for extra in self.draft.weights
-                if weight.piece == f"draft:{extra.name}" and extra.name == weight.name
-            ]
-            if own:
-                return FORMATS[own[0]]
         declared, piece = self.storage.weights, weight.piece.removeprefix("draft:")
+        default = FORMATS[str(declared.get("default", DEFAULT_WEIGHT_FORMAT))]
+        if self.draft and piece != weight.piece:
+            for extra in self.draft.weights:
+                if piece == weight.name == extra.name:
+                    return FORMATS[extra.format] if extra.format else default
+            if self.draft.format:
+                declared = {piece: self.draft.format}
         exact = declared.get(f"{piece}.{weight.name}")
         if exact is not None:
             return FORMATS[exact] if isinstance(exact, str) else next(_layers_stored(exact))[0][0]
-        default = FORMATS[str(declared.get("default", DEFAULT_WEIGHT_FORMAT))]
         chosen = FORMATS[str(declared[piece])] if piece in declared else default
         if chosen.block is not None and weight.use not in MATRIX_USES:
             return default if default.block is None else FORMATS[DEFAULT_WEIGHT_FORMAT]

@@ -29,7 +29,8 @@ class Markdown(doctest.DocTestParser):
         return super().parse("\n".join("" if line.startswith("```") else line for line in string.split("\n")), name)
 
 
-def test_the_page_is_true() -> None:
+def test_the_page_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
     failed, tried = doctest.testfile(str(PAGE), module_relative=False, parser=Markdown(), encoding="utf-8")
     assert failed == 0 and tried > 30
 
@@ -214,6 +215,29 @@ def test_objects_do_as_well_as_ids() -> None:
     by_id = estimate("qwen3-8b", device="2xh100-sxm").to_dict()
     assert estimate(model, device=device, count=2).to_dict() == by_id
     assert compare([model], model.max_context, [(2, device)]).estimates[0].to_dict() == by_id
+
+
+PARTIAL = ROOT / "tests" / "configs" / "sarvamai--sarvam-30b.json"
+
+
+def test_what_is_not_known_of_a_model_is_never_a_number() -> None:
+    it = estimate(PARTIAL, context="4K")
+    assert it.state_bytes == it.state_bytes_per_sequence > 0 and it.state_bytes_per_token == 19 * 1024
+    for name in ("totals", "pieces", "parameters", "active_parameters", "weight_bytes", "read_bytes", "flops", "attention_flops"):
+        with pytest.raises(KvcalcError, match="sarvam-30b: no vocab_size"):
+            getattr(it, name)
+    for row in (it.record(), *it.records(), *compare([PARTIAL, "qwen3-8b"], "4K").records()[:1]):
+        assert row["state_bytes"] == it.state_bytes and row["weight_bytes"] is row["flops"] is row["parameters"] is None
+    assert it.record()["state_bytes_per_token"] == 19 * 1024 and it.to_dict()["totals"]["weight_bytes"] is None
+    assert "not known" in str(it)
+
+
+@pytest.mark.parametrize("ships", ["config.json", ""])
+def test_what_a_model_ships_does_as_well_as_an_id(ships: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes((PARTIAL.parent / "Qwen--Qwen3-8B.json").read_bytes())
+    source = tmp_path / ships
+    assert estimate(source).totals == estimate(str(source)).totals == estimate("qwen3-8b").totals
+    assert compare([source], "8K").records()[0]["state_bytes"] == estimate("qwen3-8b", context="8K").state_bytes
 
 
 def test_importing_is_quick_and_reads_nothing() -> None:

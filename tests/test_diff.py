@@ -63,6 +63,24 @@ def test_a_config_beside_a_spec_as_one_types_it() -> None:
     assert json.loads(done.stdout)
 
 
+def test_programs_get_numbers_and_people_words() -> None:
+    one, other = load_model("qwen3-32b"), load_model("qwen3.5-27b")
+    answer = difference(Change(ledger(one, Scenario()), ledger(other, Scenario())))
+    table = answer.tables[0]
+    found = {row["field"]: row for row in table.records()}
+    assert (found["max_context"]["one"], found["max_context"]["other"]) == (40960, 262144)
+    assert table.body[0] == ["max_context", "40K", "256K", "-"]
+    assert found["attention"]["layers"] == "48: 0-2, 4-6 ... 60-62" and found["attention.output_gate"]["one"] is None
+    assert any("counted from 0" in note for note in answer.notes)
+
+
+def test_two_models_of_one_id_are_told_apart() -> None:
+    model = load_model("gemma-3-12b")
+    wider = changed(model, {"attention.local.window": 2048})
+    table = difference(Change(ledger(model, Scenario()), ledger(wider, Scenario()))).tables[0]
+    assert table.heads == ["field", "gemma-3-12b (1)", "gemma-3-12b (2)", "layers"]
+
+
 @pytest.mark.parametrize(
     ("model", "words"),
     [
@@ -87,7 +105,9 @@ def listed(*names: str, **wanted: object) -> list[object]:
 def test_filters() -> None:
     some = ("llama-3.1-8b", "deepseek-v3", "falcon-h1-0.5b", "qwen3-8b")
     assert listed(*some, kind="mamba2") == ["falcon-h1-0.5b"]  # inside a layer of two states
-    assert listed(*some, family="qwen") == ["qwen3-8b"]
+    assert listed(*some, family="qwen") == listed(*some, family="Qwen") == ["qwen3-8b"]
+    assert listed(*some, kind="moe") == listed(*some, kind="MLA") == ["deepseek-v3"]
+    assert listed("deepseek-v4-flash", *some, kind="CSA-HCA") == ["deepseek-v4-flash"]
     assert listed(*some, most_parameters=8_100_000_000) == ["llama-3.1-8b", "falcon-h1-0.5b"]
     assert listed(*some, least_parameters=8_100_000_000, least_context=131072) == ["deepseek-v3"]
     with pytest.raises(KvcalcError, match="no kind is named 'mambo'"):
@@ -99,7 +119,8 @@ def test_filters() -> None:
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        (["--max-params", "1M"], 1, ""),
+        (["--max-params", "1M"], 1, "models meets all of this"),
+        (["--min-params", "7"], 2, "write --min-params 7B"),
         (["--max-params", "small"], 2, "--max-params: cannot read 'small'"),
         (["--kind", "mla", "--max-params", "20B"], 0, "deepseek-v2-lite"),
         (["--vendor", "nvidia"], 2, "these filters are for hardware"),

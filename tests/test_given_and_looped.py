@@ -82,3 +82,13 @@ class TestALoop:
         data["attention"]["full"]["window"] = 512
         with pytest.raises(ValidationError, match="owns no key rows of the same kind"):
             ModelSpec.model_validate(data)
+
+
+def test_a_layer_that_runs_anothers_tensor_reads_it_as_it_is_stored() -> None:
+    """Zamba2 stores two blocks, and runs them in seven further layers."""
+    data = load_model("zamba2-2.7b").model_dump()
+    data["storage"]["weights"]["attention.q_proj"] = ["2 q8_0"]
+    model = ModelSpec.model_validate(data)
+    stored, again = entries(model, Scenario(context=100), "q_proj")
+    assert (stored.format, again.format) == ("q8_0", "q8_0")
+    assert again.weight_bytes == 0 and 2 * again.read_bytes == 7 * stored.weight_bytes

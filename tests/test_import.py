@@ -39,6 +39,8 @@ NOT_PART_OF_AN_ID = re.compile(
 )
 ROWS = {"key_loop2": "key_loop", "value_loop2": "value_loop"}
 """Rows that the truth calls otherwise: it numbers the passes of a loop."""
+TOGETHER = {"conv_bc": "conv"}
+"""Rows that the truth counts as one: Mamba-2's convolution, of which tensor parallelism cuts x by heads, B and C by groups."""
 STATE_ALONE = {"ibm-granite--granite-4.0-h-micro", "openbmb--MiniCPM4-8B", "sarvamai--sarvam-30b", "tencent--Hy3-preview"}
 """Configs that do not say what the parameters need; their state is complete."""
 STORED_OTHERWISE = {"nvidia--NVIDIA-Nemotron-3.5-Lightning-30B-A3B-NVFP4"}
@@ -93,7 +95,7 @@ def test_state(name: str) -> None:
     for context, truth in TRUTH[name]["state"].items():
         found: dict[str, Counter[int]] = {}
         for entry in what_is_known(model, Scenario(context=int(context), kv_format="bf16")).state:
-            found.setdefault(entry.name, Counter())[entry.elements * entry.slots] += entry.layers
+            found.setdefault(TOGETHER.get(entry.name, entry.name), Counter())[entry.elements * entry.slots] += entry.layers
         assert _sums(found) == {
             ROWS.get(row, row): sum(_elements(size) * layers for size, layers in sizes.items()) for row, sizes in truth["rows"].items()
         }, context
@@ -144,6 +146,30 @@ def test_as_the_written_spec(name: str) -> None:
             assert what_is_known(model, scenario).totals.state_bytes == what_is_known(written, scenario).totals.state_bytes
         else:
             assert ledger(model, scenario).totals == ledger(written, scenario).totals
+
+
+DRAFTED = [name for name in WRITTEN if load_model(WRITTEN[name]).draft]
+
+
+@pytest.mark.parametrize("name", DRAFTED)
+def test_layers_that_draft_are_those_of_the_written_spec(name: str) -> None:
+    """Where the config says that there are some: the same ledger with them, in the release's formats and in 16 bits."""
+    model, written = imported(name).model, load_model(WRITTEN[name])
+    if model.draft is None:
+        said = any("raft stages" in caveat and "not counted" in caveat for caveat in model.caveats)
+        assert said or not any(word in json.dumps(fields(name)) for word in ("nextn", "mtp"))
+        return
+    for scenario in (Scenario(context=5000, include=("draft",)), Scenario(context=300, weight_format="bf16", include=("draft",))):
+        if name in STORED_OTHERWISE:
+            scenario = replace(scenario, weight_format="bf16")
+        if model.unknown:
+            assert what_is_known(model, scenario).totals.state_bytes == what_is_known(written, scenario).totals.state_bytes
+        else:
+            assert ledger(model, scenario).totals == ledger(written, scenario).totals
+
+
+def test_many_configs_have_layers_that_draft() -> None:
+    assert sum(imported(name).model.draft is not None for name in DRAFTED) >= 12
 
 
 def test_most_models_have_both() -> None:

@@ -147,6 +147,54 @@ def test_all_reduce_by_hand() -> None:
     assert sent == {"all-reduce": 65 * 8192 * 2 * 7 // 8}
 
 
+def test_no_block_sends_nothing() -> None:
+    """Mamba has no feed-forward blocks: one all-reduce a layer and one of the embedding."""
+    (stage,) = shard(load_model("mamba-2.8b"), Scenario(context=100), Plan(tp=8))
+    assert [collective.bytes for collective in stage.collectives] == [65 * 2560 * 2 * 2 * 7 // 8]
+
+
+@pytest.mark.parametrize(
+    ("name", "tp", "elements"),
+    [
+        # Mamba-2: heads are cut; the one group's B and C, 2 x 128 elements, stand on every device (vLLM 0.33.0 mamba2_state_shape)
+        ("granite-4.0-h-tiny", 4, {"recurrent": 48 * 64 * 128 // 4, "conv": 48 * 64 // 4, "conv_bc": 256}),
+        ("nemotron-h-8b", 16, {"recurrent": 128 * 64 * 128 // 16, "conv": 128 * 64 // 16, "conv_bc": 256}),
+        # KV heads and their index heads are cut, then repeated; the index key is common to all (vLLM 0.33.0 models/minimax_m3, step5)
+        ("minimax-m3", 8, {"key": 128, "index_key": 128}),
+        ("step-5-preview", 2, {"key": 2 * 192, "index_summary": 256}),
+    ],
+)
+def test_what_a_device_holds_of_a_slot(name: str, tp: int, elements: dict[str, int]) -> None:
+    model = load_model(name)
+    (stage,) = shard(model, Scenario(context=100), Plan(tp=tp))
+    for row, expected in elements.items():
+        assert {entry.elements for entry in stage.ledger.state if entry.name == row} == {expected}
+
+
+@pytest.mark.parametrize(("name", "heads", "width"), [("minimax-m3", 4, 128), ("step-5-preview", 16, 256)])
+def test_index_heads_go_with_kv_heads(name: str, heads: int, width: int) -> None:
+    """4 KV heads on 8 devices: a device has the index heads of one of them, and scores with these."""
+    model = load_model(name)
+    (stage,), whole = shard(model, Scenario(context=4096), Plan(tp=8)), ledger(model, Scenario(context=4096))
+    (queries,) = [entry for entry in stage.ledger.entries if entry.name == "index_q_proj"]
+    assert queries.parameters == queries.layers * heads // 4 * width * model.hidden_size
+    scores = [sum(entry.flops for entry in book.entries if entry.name == "index scores") for book in (stage.ledger, whole)]
+    assert 4 * scores[0] == scores[1]
+
+
+def test_a_matrix_from_a_narrower_embedding_stands_before_the_first_layer() -> None:
+    data = load_model("llama-3.2-1b").model_dump()
+    model = ModelSpec.model_validate(data | {"embedding": data["embedding"] | {"dim": 512}})
+    first, last = shard(model, Scenario(context=100), Plan(pp=2))
+    names = [{entry.name for entry in stage.ledger.entries if entry.group == "embedding"} for stage in (first, last)]
+    assert names == [{"embedding_projection", "token_embedding"}, {"head_projection", "token_embedding"}]
+
+
+def test_shared_weights_stand_in_one_stage() -> None:
+    with pytest.raises(PlanError, match="runs some weights more than once"):
+        shard(load_model("zamba2-2.7b"), Scenario(context=100), Plan(pp=2))
+
+
 def test_all_to_all_and_hand_over_by_hand() -> None:
     """DeepSeek-V3, 64 tokens on 8 replicas: each of 8 tokens a replica goes to the distinct ones of 8 devices among its 8 experts, one
     byte an element there and two back (58 layers, hidden size 7,168); 7 of 8 are other devices. A hand-over is one vector a token."""

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from kvcalc.kind import Count, Row, Site, Tokens, Weight, Work
 from kvcalc.projections import SparseGroupedQuery
-from kvcalc.slots import Each, EveryNth, Law, Sum, newest_blocks
+from kvcalc.slots import EVERY, Each, EveryNth, Law, Sum, newest_blocks
 
 
 class BlockSparse(SparseGroupedQuery):
@@ -52,10 +52,10 @@ class BlockSparse(SparseGroupedQuery):
         return {"window": self.dense_heads()}
 
     def rows(self, site: Site) -> Iterator[Row]:
-        yield from self.grouped_rows(self._read(self.heads_per_group))
+        yield from self.grouped_rows(EVERY, self._read(self.heads_per_group))
 
     def weights(self, site: Site) -> Iterator[Weight]:
-        yield from self.grouped_weights(site)
+        yield from self.sparse_weights(site)
 
     def work(self, site: Site) -> Iterator[Work]:
         yield from self.grouped_work(self._read(1))

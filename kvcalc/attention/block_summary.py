@@ -18,12 +18,12 @@ from pydantic import Field
 
 from kvcalc.kind import Count, Row, Site, Tokens, Weight, Width, Work, vector
 from kvcalc.projections import SparseGroupedQuery, indexer_flops, indexer_queries
-from kvcalc.slots import Closing, EveryNth, Law, OpenTail, newest_blocks
+from kvcalc.slots import EVERY, Closing, EveryNth, Law, OpenTail, newest_blocks
 
 
 class BlockSummary(SparseGroupedQuery):
     kind: Literal["block_summary"]
-    sparse_indexer_num_heads: Count = Field(description="Query heads of the indexer, over one key")
+    sparse_indexer_num_heads: Count = Field(description="Query heads of the indexer, as many for each KV head, over one key")
     proxy_dim: Width = Field(description="Width of a summary [elements]")
     region_block_size: Tokens = Field(description="Tokens of a region [tokens]")
     topk: Count = Field(description="Closed regions that a query chooses")
@@ -39,15 +39,16 @@ class BlockSummary(SparseGroupedQuery):
 
     def rows(self, site: Site) -> Iterator[Row]:
         m, regions = self.region_block_size, EveryNth(self.region_block_size)
-        yield from self.grouped_rows(self.chosen)
+        yield from self.grouped_rows(EVERY, self.chosen)
         yield Row("index_summary", "index", self.proxy_dim, regions, regions, piece="indexer")
         yield Row("index_open_region", "buffer", 2 * self.proxy_dim, OpenTail(m), Closing(m, m), piece="indexer")
 
     def weights(self, site: Site) -> Iterator[Weight]:
-        yield from self.grouped_weights(site)
-        yield from indexer_queries(site.hidden_size, site.hidden_size, self.sparse_indexer_num_heads, self.proxy_dim)
-        yield Weight("index_k_proj", "indexer", (self.proxy_dim, site.hidden_size))
-        yield Weight("index_z_proj", "indexer", (self.proxy_dim, site.hidden_size))
+        yield from self.sparse_weights(site)
+        d, heads, kv_heads = site.hidden_size, self.sparse_indexer_num_heads, self.num_key_value_heads
+        yield from indexer_queries(d, d, heads, self.proxy_dim, split=kv_heads)
+        yield Weight("index_k_proj", "indexer", (self.proxy_dim, d))
+        yield Weight("index_z_proj", "indexer", (self.proxy_dim, d))
         yield vector("index_q_norm", "indexer", self.proxy_dim)
         yield vector("index_k_norm", "indexer", self.proxy_dim, copies=2)
         if self.ssmax_s:
@@ -55,5 +56,6 @@ class BlockSummary(SparseGroupedQuery):
 
     def work(self, site: Site) -> Iterator[Work]:
         yield from self.grouped_work(self.chosen)
-        flops = indexer_flops(self.sparse_indexer_num_heads, self.proxy_dim)
-        yield Work("index scores", "indexer", flops, EveryNth(self.region_block_size), "indexer", operand="index_summary")
+        flops, kv_heads = indexer_flops(self.sparse_indexer_num_heads, self.proxy_dim), self.num_key_value_heads
+        regions = EveryNth(self.region_block_size)
+        yield Work("index scores", "indexer", flops, regions, "indexer", operand="index_summary", split=kv_heads)

@@ -16,22 +16,20 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from kvcalc.kind import Attention, Count, Row, Site, Tokens, Weight, Width, Work, vector
+from kvcalc.kind import Count, Row, Site, Tokens, Weight, Work, vector
+from kvcalc.projections import GroupedQuery
 from kvcalc.slots import EVERY, Fixed, Law, Window
 
 
-class CCA(Attention):
+class CCA(GroupedQuery):
     kind: Literal["cca"]
-    num_attention_heads: Count = Field(description="Query heads")
-    num_key_value_heads: Count = Field(description="KV heads")
-    head_dim: Width = Field(description="Width of a head [elements]")
     cca_time0: Count = Field(description="Taps of the depthwise convolution on q and k [tokens]")
     cca_time1: Count = Field(description="Taps of the per-head convolution on q and k [tokens]")
     window: Tokens | None = Field(None, description="Sliding window, the current token included [tokens]")
 
     @model_validator(mode="after")
     def _consistent(self) -> "CCA":
-        if (self.num_key_value_heads * self.head_dim) % 2:
+        if self.kv_width % 2:
             raise ValueError("num_key_value_heads x head_dim must be even: half of the value is delayed")
         if self.cca_time0 + self.cca_time1 < 3:
             raise ValueError("cca_time0 and cca_time1 must span at least one earlier token")
@@ -39,16 +37,18 @@ class CCA(Attention):
 
     @property
     def visible(self) -> Law:
+        """The tokens that one query attends to."""
         return EVERY if self.window is None else Window(self.window)
 
     @property
     def channels(self) -> int:
         """Channels of q and k together, which the convolutions mix."""
-        return (self.num_attention_heads + self.num_key_value_heads) * self.head_dim
+        return self.query_width + self.kv_width
 
     @property
     def half_value(self) -> int:
-        return self.num_key_value_heads * self.head_dim // 2
+        """Elements of the half of the value that is delayed by a token, and of the other."""
+        return self.kv_width // 2
 
     def without(self, site: Site) -> dict[str, dict[str, Any]]:
         """Queries are compressed like keys and values: without it there are as many heads as the model is wide, grouped as before."""
@@ -60,26 +60,21 @@ class CCA(Attention):
             found["compression"] = full | ({} if self.window is None else {"window": self.window})
         if self.window is not None:
             found["window"] = self._but(window=None)
-        if self.num_key_value_heads < self.num_attention_heads:
-            found["gqa"] = self._but(num_key_value_heads=self.num_attention_heads)
-        return found
+        return found | self.without_groups()
 
     def rows(self, site: Site) -> Iterator[Row]:
-        width, law, split = self.num_key_value_heads * self.head_dim, self.visible, self.num_key_value_heads
-        yield Row("key", "kv", width, law, law, split=split)
-        yield Row("value", "kv", width, law, law, split=split)
-        taps = Fixed(self.cca_time0 + self.cca_time1 - 2)
+        yield from self.grouped_rows(self.visible, self.visible)
+        taps, split = Fixed(self.cca_time0 + self.cca_time1 - 2), self.num_key_value_heads
         yield Row("conv", "conv", self.channels, taps, taps, piece="cca_convs", split=split)
         yield Row("delayed_value", "conv", self.half_value, Fixed(1), Fixed(1), split=split)
 
     def weights(self, site: Site) -> Iterator[Weight]:
-        d, query = site.hidden_size, self.num_attention_heads * self.head_dim
-        heads, groups = self.num_attention_heads, self.num_key_value_heads
-        yield Weight("q_proj", "attention", (query, d), split=heads)
-        yield Weight("k_proj", "attention", (groups * self.head_dim, d), split=groups, uneven="repeat")
+        d, heads, groups = site.hidden_size, self.num_attention_heads, self.num_key_value_heads
+        yield Weight("q_proj", "attention", (self.query_width, d), split=heads)
+        yield Weight("k_proj", "attention", (self.kv_width, d), split=groups, uneven="repeat")
         yield Weight("v_proj_current", "attention", (self.half_value, d), split=groups, uneven="repeat")
         yield Weight("v_proj_delayed", "attention", (self.half_value, d), split=groups, uneven="repeat")
-        yield Weight("o_proj", "attention", (d, query), split=heads)
+        yield Weight("o_proj", "attention", (d, self.query_width), split=heads)
         yield Weight("conv_depthwise", "cca_convs", (self.channels, self.cca_time0), "conv", split=groups, uneven="repeat")
         per_head = (self.channels, self.head_dim * self.cca_time1)
         yield Weight("conv_per_head", "cca_convs", per_head, "conv", split=groups, uneven="repeat")
@@ -87,6 +82,4 @@ class CCA(Attention):
         yield vector("k_temperature", "norms", self.num_key_value_heads)
 
     def work(self, site: Site) -> Iterator[Work]:
-        heads, per_slot = self.num_attention_heads, 2 * self.num_attention_heads * self.head_dim
-        yield Work("scores", "attention", per_slot, self.visible, "score", split=heads)
-        yield Work("value mix", "attention", per_slot, self.visible, "mix", split=heads)
+        yield from self.grouped_work(self.visible)

@@ -13,17 +13,15 @@ Source    Vaswani et al. 2017, arXiv:1706.03762, section 3.2.3; transformers mod
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from kvcalc.kind import Attention, Count, Row, Site, Tokens, Weight, Width, Work, vector
+from kvcalc.kind import Row, Site, Tokens, Weight, Width, Work, vector
+from kvcalc.projections import GroupedQuery
 from kvcalc.slots import Given
 
 
-class CrossAttention(Attention):
+class CrossAttention(GroupedQuery):
     kind: Literal["cross"]
-    num_attention_heads: Count = Field(description="Query heads")
-    num_key_value_heads: Count = Field(description="KV heads")
-    head_dim: Width = Field(description="Width of a head [elements]")
     max_source_positions: Tokens = Field(description="Positions of the encoder's output [positions]")
     cross_attention_hidden_size: Width | None = Field(
         None, description="Width of that output [elements]; hidden_size if not given"
@@ -34,32 +32,21 @@ class CrossAttention(Attention):
     qk_norm: bool = Field(False, description="A norm of head_dim weights on queries and one on keys")
     gates: bool = Field(False, description="Two learned scalars, on what attention and the feed-forward block add to the stream")
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "CrossAttention":
-        if self.num_attention_heads % self.num_key_value_heads:
-            raise ValueError(
-                f"num_attention_heads {self.num_attention_heads} is not a multiple of num_key_value_heads {self.num_key_value_heads}"
-            )
-        return self
-
     @property
     def positions(self) -> Given:
         """The encoder's output: all of it seen by every token."""
         return Given(self.max_source_positions)
 
     def without(self, site: Site) -> dict[str, dict[str, Any]]:
-        if self.num_key_value_heads < self.num_attention_heads:
-            return {"gqa": self._but(num_key_value_heads=self.num_attention_heads)}
-        return {}
+        return self.without_groups()
 
     def rows(self, site: Site) -> Iterator[Row]:
-        width, given = self.num_key_value_heads * self.head_dim, self.positions
-        yield Row("cross_key", "kv", width, given, given, split=self.num_key_value_heads)
-        yield Row("cross_value", "kv", width, given, given, split=self.num_key_value_heads)
+        for row in self.grouped_rows(self.positions, self.positions):
+            yield row._replace(name=f"cross_{row.name}")
 
     def weights(self, site: Site) -> Iterator[Weight]:
         d, heads, kv_heads, given = site.hidden_size, self.num_attention_heads, self.num_key_value_heads, self.positions
-        query, key, source = heads * self.head_dim, kv_heads * self.head_dim, self.cross_attention_hidden_size or d
+        query, key, source = self.query_width, self.kv_width, self.cross_attention_hidden_size or d
         yield Weight("q_proj", "attention", (query, d), split=heads)
         yield Weight("k_proj", "attention", (key, source), runs=given, split=kv_heads, uneven="repeat")
         yield Weight("v_proj", "attention", (key, source), runs=given, split=kv_heads, uneven="repeat")
@@ -78,6 +65,4 @@ class CrossAttention(Attention):
             yield vector("gates", "attention", 2)
 
     def work(self, site: Site) -> Iterator[Work]:
-        heads, flops = self.num_attention_heads, 2 * self.num_attention_heads * self.head_dim
-        yield Work("scores", "attention", flops, self.positions, "score", split=heads)
-        yield Work("value mix", "attention", flops, self.positions, "mix", split=heads)
+        yield from self.grouped_work(self.positions)

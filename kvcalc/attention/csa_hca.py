@@ -16,52 +16,27 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from kvcalc.kind import Attention, Count, Row, Site, Tokens, Weight, Width, Work, vector
-from kvcalc.projections import indexer_flops, indexer_queries, one_shared_key, shared_key_attention
-from kvcalc.slots import EVERY, Closing, EveryNth, LastBlock, Law, OpenTail, Top, Window
+from kvcalc.kind import Row, Site, Weight, Work, vector
+from kvcalc.projections import SharedKeyAttention, indexer_flops, indexer_queries
+from kvcalc.slots import Closing, LastBlock, OpenTail
 
 
-class CSAHCA(Attention):
+class CSAHCA(SharedKeyAttention):
     kind: Literal["csa_hca"]
-    num_attention_heads: Count = Field(description="Query heads, over one shared key")
-    head_dim: Width = Field(description="Width of the shared key = value [elements]")
-    q_lora_rank: Width = Field(description="Width of the query latent [elements]")
-    o_groups: Count = Field(description="Groups of the output projection")
-    o_lora_rank: Width = Field(description="Width of a group's output latent [elements]")
-    window: Tokens | None = Field(description="Sliding window, the current token included [tokens]; null: every token")
-    compress_ratio: Tokens | None = Field(None, description="Tokens per compressed entry [tokens]; not given: window only")
     overlap: bool = Field(False, description="An entry pools its own block and the one before")
-    index_n_heads: Count | None = Field(None, description="Query heads of the indexer")
-    index_head_dim: Width | None = Field(None, description="Width of a compressed index key [elements]")
-    index_topk: Tokens | None = Field(None, description="Entries that a query reads [entries]; not given: all")
 
     @model_validator(mode="after")
     def _consistent(self) -> "CSAHCA":
-        indexer = (self.index_n_heads, self.index_head_dim, self.index_topk)
-        if any(indexer) and not all(indexer):
-            raise ValueError("an indexer needs index_n_heads, index_head_dim and index_topk")
-        if self.compress_ratio is None and (any(indexer) or self.overlap):
+        if self.compress_ratio is None and (self.index_topk is not None or self.overlap):
             raise ValueError("overlap and an indexer need a compress_ratio")
         if self.compress_ratio is not None and self.window is None:
             raise ValueError("compressed entries stand beside a window")
-        if (self.num_attention_heads * self.head_dim) % self.o_groups:
-            raise ValueError(f"num_attention_heads x head_dim does not divide into o_groups {self.o_groups}")
         return self
 
     @property
     def streams_per_token(self) -> int:
         """An overlapping compressor keeps two vectors per token: one for its own block, one for the next."""
         return 2 if self.overlap else 1
-
-    @property
-    def visible(self) -> Law:
-        """The tokens whose own rows a query reads."""
-        return EVERY if self.window is None else Window(self.window)
-
-    @property
-    def visible_entries(self) -> Law:
-        entries = EveryNth(self.compress_ratio or 1)
-        return Top(self.index_topk, entries) if self.index_topk else entries
 
     def without(self, site: Site) -> dict[str, dict[str, Any]]:
         dense: dict[str, Any] = {"index_n_heads": None, "index_head_dim": None, "index_topk": None}
@@ -70,17 +45,16 @@ class CSAHCA(Attention):
             return found if self.index_topk is None else found | {"indexer": self._but(**dense)}
         if self.window is not None:
             return {"window": self._but(window=None)}
-        return one_shared_key(self.num_attention_heads, self.head_dim, self.q_lora_rank, self.o_groups, self.o_lora_rank)
+        return self.without_shared_key()
 
     def rows(self, site: Site) -> Iterator[Row]:
         yield Row("window", "kv", self.head_dim, self.visible, self.visible)
         if self.compress_ratio is None:
             return
-        entries = EveryNth(self.compress_ratio)
-        yield Row("entry", "kv", self.head_dim, entries, self.visible_entries)
+        yield Row("entry", "kv", self.head_dim, self.entries, self.visible_entries)
         yield from self._buffers("", self.head_dim, "compressor")
         if self.index_head_dim is not None:
-            yield Row("index_key", "index", self.index_head_dim, entries, entries, piece="indexer")
+            yield Row("index_key", "index", self.index_head_dim, self.entries, self.entries, piece="indexer")
             yield from self._buffers("index_", self.index_head_dim, "indexer")
 
     def _buffers(self, prefix: str, width: int, piece: str) -> Iterator[Row]:
@@ -92,9 +66,7 @@ class CSAHCA(Attention):
 
     def weights(self, site: Site) -> Iterator[Weight]:
         d = site.hidden_size
-        yield from shared_key_attention(
-            d, self.num_attention_heads, self.head_dim, self.q_lora_rank, self.o_groups, self.o_lora_rank
-        )
+        yield from self.shared_key_weights(site)
         if self.compress_ratio is None:
             return
         yield from self._compressor("", self.head_dim, "compressor", d)
@@ -110,14 +82,10 @@ class CSAHCA(Attention):
         yield vector(f"{prefix}compress_norm", piece, width)
 
     def work(self, site: Site) -> Iterator[Work]:
-        heads, per_slot = self.num_attention_heads, 2 * self.num_attention_heads * self.head_dim
-        yield Work("window scores", "attention", per_slot, self.visible, "score", split=heads)
-        yield Work("window value mix", "attention", per_slot, self.visible, "mix", split=heads)
+        yield from self.shared_key_work("window", self.visible)
         if self.compress_ratio is None:
             return
-        yield Work("entry scores", "attention", per_slot, self.visible_entries, "score", split=heads)
-        yield Work("entry value mix", "attention", per_slot, self.visible_entries, "mix", split=heads)
+        yield from self.shared_key_work("entry", self.visible_entries)
         if self.index_n_heads is not None and self.index_head_dim is not None:
-            scored = EveryNth(self.compress_ratio)
             flops = indexer_flops(self.index_n_heads, self.index_head_dim)
-            yield Work("index scores", "indexer", flops, scored, "indexer", operand="index_key")
+            yield Work("index scores", "indexer", flops, self.entries, "indexer", operand="index_key")

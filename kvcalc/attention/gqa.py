@@ -14,15 +14,13 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from kvcalc.kind import Attention, Count, Row, Site, Tokens, Weight, Width, Work, vector
-from kvcalc.projections import grouped_output, low_rank_query
+from kvcalc.kind import Count, Row, Site, Tokens, Weight, Width, Work, vector
+from kvcalc.projections import GroupedQuery, grouped_output, low_rank_query
 from kvcalc.slots import EVERY, Chunk, Law, Window
 
 
-class GQA(Attention):
+class GQA(GroupedQuery):
     kind: Literal["gqa"]
-    num_attention_heads: Count = Field(description="Query heads")
-    num_key_value_heads: Count = Field(description="KV heads")
     head_dim: Width = Field(description="Width of a query and key head [elements]")
     v_head_dim: Width | None = Field(None, description="Width of a value head [elements]; head_dim if not given")
     window: Tokens | None = Field(None, description="Sliding window, the current token included [tokens]")
@@ -46,10 +44,6 @@ class GQA(Attention):
 
     @model_validator(mode="after")
     def _consistent(self) -> "GQA":
-        if self.num_attention_heads % self.num_key_value_heads:
-            raise ValueError(
-                f"num_attention_heads {self.num_attention_heads} is not a multiple of num_key_value_heads {self.num_key_value_heads}"
-            )
         if self.window is not None and self.attention_chunk_size is not None:
             raise ValueError("window and attention_chunk_size exclude each other")
         if self.sink_tokens is not None and self.window is None:
@@ -66,6 +60,7 @@ class GQA(Attention):
 
     @property
     def value_dim(self) -> int:
+        """Width of a value head."""
         return self.head_dim if self.v_head_dim is None else self.v_head_dim
 
     @property
@@ -76,7 +71,7 @@ class GQA(Attention):
         return Chunk(self.attention_chunk_size) if self.attention_chunk_size is not None else EVERY
 
     def without(self, site: Site) -> dict[str, dict[str, Any]]:
-        found = {}
+        found: dict[str, dict[str, Any]] = {}
         if self.window is not None:
             found["window"] = self._but(window=None, sink_tokens=None)
         if self.attention_chunk_size is not None:
@@ -85,26 +80,13 @@ class GQA(Attention):
             found["key-is-value"] = self._but(attention_k_eq_v=False, store_k_eq_v_once=False)
         if self.q_lora_rank is not None or self.o_groups is not None:
             found["low-rank-projections"] = self._but(q_lora_rank=None, o_groups=None, o_lora_rank=None)
-        if self.num_key_value_heads < self.num_attention_heads:
-            found["gqa"] = self._but(num_key_value_heads=self.num_attention_heads)
-        return found
+        return found | self.without_groups()
 
     def rows(self, site: Site) -> Iterator[Row]:
-        law, owned = self.visible, not site.reuses
-        yield Row(
-            "key", "kv", self.num_key_value_heads * self.head_dim, law, law, owned, reusable=True, split=self.num_key_value_heads
-        )
+        law, owned, heads = self.visible, not site.reuses, self.num_key_value_heads
+        yield Row("key", "kv", heads * self.head_dim, law, law, owned, reusable=True, split=heads)
         if not self.store_k_eq_v_once:
-            yield Row(
-                "value",
-                "kv",
-                self.num_key_value_heads * self.value_dim,
-                law,
-                law,
-                owned,
-                reusable=True,
-                split=self.num_key_value_heads,
-            )
+            yield Row("value", "kv", heads * self.value_dim, law, law, owned, reusable=True, split=heads)
 
     def weights(self, site: Site) -> Iterator[Weight]:
         d, query, value = site.hidden_size, self.num_attention_heads * self.head_dim, self.num_attention_heads * self.value_dim

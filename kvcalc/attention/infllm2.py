@@ -62,13 +62,13 @@ class InfLLM2(SparseGroupedQuery):
         return {"indexer": self.dense_heads()}
 
     def rows(self, site: Site) -> Iterator[Row]:
-        yield from self.grouped_rows(self.chosen)
+        yield from self.grouped_rows(EVERY, self.chosen)
         for name, held in self.means.items():
             read = self._sparse(held, NONE)
             yield Row(name, "index", self.kv_width, held, read, piece="indexer", split=self.num_key_value_heads)
 
     def weights(self, site: Site) -> Iterator[Weight]:
-        yield from self.grouped_weights(site)
+        yield from self.sparse_weights(site)
 
     def work(self, site: Site) -> Iterator[Work]:
         yield from self.grouped_work(self.chosen)

@@ -13,55 +13,40 @@ Source    mlx-lm models/iquestloopcoder
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from kvcalc.kind import Attention, Count, Row, Site, Tokens, Weight, Width, Work, vector
-from kvcalc.slots import EVERY, Window
+from kvcalc.kind import Row, Site, Tokens, Weight, Work, vector
+from kvcalc.projections import GroupedQuery
+from kvcalc.slots import EVERY, Law, Window
 
 
-class LoopGQA(Attention):
+class LoopGQA(GroupedQuery):
     kind: Literal["loop_gqa"]
-    num_attention_heads: Count = Field(description="Query heads")
-    num_key_value_heads: Count = Field(description="KV heads")
-    head_dim: Width = Field(description="Width of a head [elements]")
     loop_window_size: Tokens = Field(
         description="Window over the keys and values of this pass, the current token included [tokens]"
     )
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "LoopGQA":
-        if self.num_attention_heads % self.num_key_value_heads:
-            raise ValueError(
-                f"num_attention_heads {self.num_attention_heads} is not a multiple of num_key_value_heads {self.num_key_value_heads}"
-            )
-        return self
+    @property
+    def own(self) -> Law:
+        """The tokens of which this pass keeps keys and values."""
+        return Window(self.loop_window_size)
 
     def without(self, site: Site) -> dict[str, dict[str, Any]]:
-        found = {"kv-sharing": {"kind": "gqa"} | self.model_dump(exclude={"kind", "loop_window_size"})}
-        if self.num_key_value_heads < self.num_attention_heads:
-            found["gqa"] = self._but(num_key_value_heads=self.num_attention_heads)
-        return found
+        return {"kv-sharing": {"kind": "gqa"} | self.model_dump(exclude={"kind", "loop_window_size"})} | self.without_groups()
 
     def rows(self, site: Site) -> Iterator[Row]:
-        width, heads, own = self.num_key_value_heads * self.head_dim, self.num_key_value_heads, Window(self.loop_window_size)
-        yield Row("key", "kv", width, EVERY, EVERY, owned=False, split=heads)
-        yield Row("value", "kv", width, EVERY, EVERY, owned=False, split=heads)
-        yield Row("key_loop", "kv", width, own, own, split=heads)
-        yield Row("value_loop", "kv", width, own, own, split=heads)
+        for row in self.grouped_rows(EVERY, EVERY):
+            yield row._replace(owned=False)
+        for row in self.grouped_rows(self.own, self.own):
+            yield row._replace(name=f"{row.name}_loop")
 
     def weights(self, site: Site) -> Iterator[Weight]:
-        d, heads, kv_heads = site.hidden_size, self.num_attention_heads, self.num_key_value_heads
-        query, key = heads * self.head_dim, kv_heads * self.head_dim
-        yield Weight("q_proj", "attention", (query, d), split=heads)
-        yield Weight("k_proj", "attention", (key, d), split=kv_heads, uneven="repeat")
-        yield Weight("v_proj", "attention", (key, d), split=kv_heads, uneven="repeat")
-        yield Weight("o_proj", "attention", (d, query), split=heads)
+        heads = self.num_attention_heads
+        yield from self.grouped_weights(site.hidden_size, site.hidden_size)
         yield Weight("loop_gate", "attention", (heads, self.head_dim), split=heads)
         yield vector("loop_gate_bias", "attention", heads, split=heads)
 
     def work(self, site: Site) -> Iterator[Work]:
-        heads, flops, own = self.num_attention_heads, 2 * self.num_attention_heads * self.head_dim, Window(self.loop_window_size)
-        yield Work("scores", "attention", flops, EVERY, "score", split=heads)
-        yield Work("value mix", "attention", flops, EVERY, "mix", split=heads)
-        yield Work("scores of this pass", "attention", flops, own, "score", split=heads)
-        yield Work("value mix of this pass", "attention", flops, own, "mix", split=heads)
+        yield from self.grouped_work(EVERY)
+        for work in self.grouped_work(self.own):
+            yield work._replace(name=f"{work.name} of this pass")

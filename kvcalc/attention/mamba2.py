@@ -7,8 +7,8 @@ Worked    mamba-codestral-7b-v0.1, bf16, fixed: 64 x (128 x 64 x 128 x 4 + (128 
 Omits     the activation, norms, the gate, the exponential of the decay and the skip by D in the FLOPs; in a prefill the products
           within a chunk of the chunked form
 Assumes   5 FLOPs per state element and token: decay 1, outer product of input and B 1, add 1, read-out with C 2; the recurrent
-          state in fp32 (what the reference keeps), taps in the model's 16 bits; under tensor parallelism heads are cut and groups
-          repeated, and the convolution's inputs are cut as the groups are
+          state in fp32 (what the reference keeps), taps in the model's 16 bits; under tensor parallelism heads are cut, and groups
+          too, or repeated where they are fewer than devices
 Used by   Mamba-2, Codestral Mamba, Nemotron-H, Nemotron 2 and 3, Granite 4, Bamba, Zamba2, PLaMo-2; Falcon-H1 (beside attention)
 Source    Mamba-2, arXiv:2405.21060; transformers models/mamba2, nemotron_h, falcon_h1, zamba2; PLaMo 2, arXiv:2509.04897
 """
@@ -56,18 +56,12 @@ class Mamba2(Attention):
         """B and C of all groups."""
         return 2 * self.n_groups * self.state_size
 
-    @property
-    def conv_width(self) -> int:
-        return self.inner_width + (self.group_width if self.time_step_rank is None else 0)
-
-    @property
-    def conv_parts(self) -> int:
-        return self.n_groups if self.time_step_rank is None else self.num_heads
-
     def rows(self, site: Site) -> Iterator[Row]:
         taps = Fixed(self.conv_kernel - 1)
         yield Row("recurrent", "recurrent", self.inner_width * self.state_size, Fixed(1), Fixed(1), split=self.num_heads)
-        yield Row("conv", "conv", self.conv_width, taps, taps, split=self.conv_parts)
+        yield Row("conv", "conv", self.inner_width, taps, taps, split=self.num_heads)
+        if self.time_step_rank is None:
+            yield Row("conv_bc", "conv", self.group_width, taps, taps, split=self.n_groups)
 
     def weights(self, site: Site) -> Iterator[Weight]:
         d, heads, groups, inner = site.hidden_size, self.num_heads, self.n_groups, self.inner_width
@@ -78,6 +72,8 @@ class Mamba2(Attention):
             yield Weight("in_proj_dt", "attention", (heads, d), split=heads)
             taps = (self.group_width, self.conv_kernel)
             yield Weight("conv1d_bc", "attention", taps, "conv", split=groups, uneven="repeat")
+            if self.use_conv_bias:
+                yield vector("conv_bias_bc", "attention", self.group_width, split=groups, uneven="repeat")
         else:
             yield Weight("bcdt_proj", "attention", (self.group_width + self.time_step_rank, inner), split=heads)
             yield Weight("dt_proj", "attention", (heads, self.time_step_rank), split=heads)
@@ -89,9 +85,10 @@ class Mamba2(Attention):
         yield vector("D", "attention", heads, split=heads)
         yield Weight("out_proj", "attention", (d, inner), split=heads)
         if self.use_conv_bias:
-            yield vector("conv_bias", "attention", self.conv_width, split=self.conv_parts, uneven="repeat")
+            yield vector("conv_bias", "attention", inner, split=heads)
         if self.use_bias:
-            yield vector("in_bias", "attention", inner + self.conv_width + heads)
+            beside = self.group_width + heads if self.time_step_rank is None else 0
+            yield vector("in_bias", "attention", 2 * inner + beside)
         if self.out_bias:
             yield vector("out_bias", "attention", d)
         if self.gated_norm:

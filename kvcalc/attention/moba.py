@@ -17,7 +17,7 @@ from pydantic import Field
 
 from kvcalc.kind import Count, Row, Site, Tokens, Weight, Work
 from kvcalc.projections import SparseGroupedQuery
-from kvcalc.slots import EveryNth, Law, newest_blocks
+from kvcalc.slots import EVERY, EveryNth, Law, newest_blocks
 
 
 class MoBA(SparseGroupedQuery):
@@ -35,11 +35,11 @@ class MoBA(SparseGroupedQuery):
 
     def rows(self, site: Site) -> Iterator[Row]:
         means = EveryNth(self.moba_block_size)
-        yield from self.grouped_rows(self.chosen)
+        yield from self.grouped_rows(EVERY, self.chosen)
         yield Row("index_key", "index", self.kv_width, means, means, piece="indexer", split=self.num_key_value_heads)
 
     def weights(self, site: Site) -> Iterator[Weight]:
-        yield from self.grouped_weights(site)
+        yield from self.sparse_weights(site)
 
     def work(self, site: Site) -> Iterator[Work]:
         yield from self.grouped_work(self.chosen)

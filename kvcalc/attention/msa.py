@@ -36,16 +36,18 @@ class MSA(SparseGroupedQuery):
         return {"indexer": self.dense_heads()}
 
     def rows(self, site: Site) -> Iterator[Row]:
-        yield from self.grouped_rows(self.chosen)
+        yield from self.grouped_rows(EVERY, self.chosen)
         yield Row("index_key", "index", self.index_head_dim, EVERY, EVERY, piece="indexer")
 
     def weights(self, site: Site) -> Iterator[Weight]:
-        yield from self.grouped_weights(site)
-        yield Weight("index_q_proj", "indexer", (self.index_n_heads * self.index_head_dim, site.hidden_size))
-        yield Weight("index_k_proj", "indexer", (self.index_head_dim, site.hidden_size))
-        yield vector("index_q_norm", "indexer", self.index_head_dim)
-        yield vector("index_k_norm", "indexer", self.index_head_dim)
+        yield from self.sparse_weights(site)
+        heads, width, d = self.index_n_heads, self.index_head_dim, site.hidden_size
+        yield Weight("index_q_proj", "indexer", (heads * width, d), split=heads, uneven="repeat")
+        yield Weight("index_k_proj", "indexer", (width, d))
+        yield vector("index_q_norm", "indexer", width)
+        yield vector("index_k_norm", "indexer", width)
 
     def work(self, site: Site) -> Iterator[Work]:
         yield from self.grouped_work(self.chosen)
-        yield Work("index scores", "indexer", 2 * self.index_n_heads * self.index_head_dim, EVERY, "indexer", operand="index_key")
+        heads, flops = self.index_n_heads, 2 * self.index_n_heads * self.index_head_dim
+        yield Work("index scores", "indexer", flops, EVERY, "indexer", operand="index_key", split=heads)

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from kvcalc.kind import Count, Row, Site, Tokens, Weight, Width, Work, vector
 from kvcalc.projections import SparseGroupedQuery
-from kvcalc.slots import Closing, EveryNth, Law, OpenTail, closed_blocks
+from kvcalc.slots import EVERY, Closing, EveryNth, Law, OpenTail, closed_blocks
 
 
 class QSA(SparseGroupedQuery):
@@ -46,12 +46,12 @@ class QSA(SparseGroupedQuery):
 
     def rows(self, site: Site) -> Iterator[Row]:
         m, groups = self.indexer_compress_ratio, EveryNth(self.indexer_compress_ratio)
-        yield from self.grouped_rows(self.chosen)
+        yield from self.grouped_rows(EVERY, self.chosen)
         yield Row("index_key", "index", self.indexer_head_dim, groups, groups, piece="indexer")
         yield Row("index_open_group", "buffer", self.indexer_head_dim, OpenTail(m), Closing(m, m), piece="indexer")
 
     def weights(self, site: Site) -> Iterator[Weight]:
-        yield from self.grouped_weights(site)
+        yield from self.sparse_weights(site)
         yield Weight("index_q_proj", "indexer", (self.indexer_n_heads * self.indexer_head_dim, site.hidden_size))
         yield Weight("index_k_proj", "indexer", (self.indexer_head_dim, site.hidden_size))
         yield vector("index_q_norm", "indexer", self.indexer_head_dim)

@@ -15,29 +15,19 @@ Source    transformers models/inkling
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from kvcalc.kind import Attention, Count, Row, Site, Taps, Tokens, Weight, Width, Work, vector
+from kvcalc.kind import Row, Site, Taps, Tokens, Weight, Width, Work, vector
+from kvcalc.projections import GroupedQuery
 from kvcalc.slots import EVERY, Fixed, Law, Monotone, Top, Window
 
 
-class ShortConvolutionGQA(Attention):
+class ShortConvolutionGQA(GroupedQuery):
     kind: Literal["sconv_gqa"]
-    num_attention_heads: Count = Field(description="Query heads")
-    num_key_value_heads: Count = Field(description="KV heads")
-    head_dim: Width = Field(description="Width of a head [elements]")
     window: Tokens | None = Field(None, description="Sliding window, the current token included [tokens]")
     conv_kernel_size: Taps = Field(description="Taps of each convolution, the current token included [tokens]")
     d_rel: Width = Field(description="Numbers of each head from which a token's position biases are mixed [elements]")
     rel_extent: Tokens = Field(description="Distance up to which there is a bias [tokens]")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "ShortConvolutionGQA":
-        if self.num_attention_heads % self.num_key_value_heads:
-            raise ValueError(
-                f"num_attention_heads {self.num_attention_heads} is not a multiple of num_key_value_heads {self.num_key_value_heads}"
-            )
-        return self
 
     @property
     def visible(self) -> Monotone:
@@ -50,18 +40,12 @@ class ShortConvolutionGQA(Attention):
         return Top(self.rel_extent, self.visible)
 
     def without(self, site: Site) -> dict[str, dict[str, Any]]:
-        found = {}
-        if self.window is not None:
-            found["window"] = self._but(window=None)
-        if self.num_key_value_heads < self.num_attention_heads:
-            found["gqa"] = self._but(num_key_value_heads=self.num_attention_heads)
-        return found
+        windowed = {} if self.window is None else {"window": self._but(window=None)}
+        return windowed | self.without_groups()
 
     def rows(self, site: Site) -> Iterator[Row]:
-        width, heads = self.num_key_value_heads * self.head_dim, self.num_key_value_heads
-        law, taps = self.visible, Fixed(self.conv_kernel_size - 1)
-        yield Row("key", "kv", width, law, law, split=heads)
-        yield Row("value", "kv", width, law, law, split=heads)
+        width, heads, taps = self.kv_width, self.num_key_value_heads, Fixed(self.conv_kernel_size - 1)
+        yield from self.grouped_rows(self.visible, self.visible)
         yield Row("conv_key", "conv", width, taps, taps, split=heads)
         yield Row("conv_value", "conv", width, taps, taps, split=heads)
         yield Row("conv_attn_out", "conv", site.hidden_size, taps, taps)
@@ -69,14 +53,10 @@ class ShortConvolutionGQA(Attention):
 
     def weights(self, site: Site) -> Iterator[Weight]:
         d, heads, kv_heads, taps = site.hidden_size, self.num_attention_heads, self.num_key_value_heads, self.conv_kernel_size
-        query, key = heads * self.head_dim, kv_heads * self.head_dim
-        yield Weight("q_proj", "attention", (query, d), split=heads)
-        yield Weight("k_proj", "attention", (key, d), split=kv_heads, uneven="repeat")
-        yield Weight("v_proj", "attention", (key, d), split=kv_heads, uneven="repeat")
+        yield from self.grouped_weights(d, d)
         yield Weight("r_proj", "attention", (heads * self.d_rel, d), split=heads)
-        yield Weight("o_proj", "attention", (d, query), split=heads)
-        yield Weight("k_sconv", "attention", (key, taps), "conv", split=kv_heads, uneven="repeat")
-        yield Weight("v_sconv", "attention", (key, taps), "conv", split=kv_heads, uneven="repeat")
+        yield Weight("k_sconv", "attention", (self.kv_width, taps), "conv", split=kv_heads, uneven="repeat")
+        yield Weight("v_sconv", "attention", (self.kv_width, taps), "conv", split=kv_heads, uneven="repeat")
         yield Weight("rel_logits_proj", "attention", (self.d_rel, self.rel_extent), "vector")
         yield vector("q_norm", "norms", self.head_dim)
         yield vector("k_norm", "norms", self.head_dim)
@@ -84,7 +64,6 @@ class ShortConvolutionGQA(Attention):
         yield Weight("mlp_sconv", "dense_mlp", (d, taps), "conv")
 
     def work(self, site: Site) -> Iterator[Work]:
-        heads, flops = self.num_attention_heads, 2 * self.num_attention_heads * self.head_dim
-        yield Work("scores", "attention", flops, self.visible, "score", split=heads)
-        yield Work("value mix", "attention", flops, self.visible, "mix", split=heads)
+        heads = self.num_attention_heads
+        yield from self.grouped_work(self.visible)
         yield Work("position biases", "attention", 2 * heads * self.d_rel, self.biased, "other", split=heads)

@@ -16,14 +16,13 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from kvcalc.kind import Attention, Count, Row, Site, Weight, Width, Work, vector
+from kvcalc.kind import Row, Site, Weight, Width, Work, vector
+from kvcalc.projections import GroupedQuery
 from kvcalc.slots import EVERY
 
 
-class SharedBlock(Attention):
+class SharedBlock(GroupedQuery):
     kind: Literal["shared_block"]
-    num_attention_heads: Count = Field(description="Query heads")
-    num_key_value_heads: Count = Field(description="KV heads")
     head_dim: Width = Field(description="Width of a head (attention_head_dim) [elements]")
     intermediate_size: Width = Field(description="Width of the gated MLP [elements]")
     adapter_rank: Width | None = Field(
@@ -40,13 +39,10 @@ class SharedBlock(Attention):
         return self
 
     def without(self, site: Site) -> dict[str, dict[str, Any]]:
-        shared_heads = self.num_key_value_heads < self.num_attention_heads
-        return {"gqa": self._but(num_key_value_heads=self.num_attention_heads)} if shared_heads else {}
+        return self.without_groups()
 
     def rows(self, site: Site) -> Iterator[Row]:
-        elements = self.num_key_value_heads * self.head_dim
-        for name in ("key", "value"):
-            yield Row(name, "kv", elements, EVERY, EVERY, split=self.num_key_value_heads)
+        yield from self.grouped_rows(EVERY, EVERY)
 
     def weights(self, site: Site) -> Iterator[Weight]:
         for weight in self._block(site.hidden_size):
@@ -55,12 +51,9 @@ class SharedBlock(Attention):
 
     def _block(self, d: int) -> Iterator[Weight]:
         """What the layers share."""
-        heads, kv_heads, width = self.num_attention_heads, self.num_key_value_heads, self.intermediate_size
+        width = self.intermediate_size
         yield vector("block_input_norm", "norms", 2 * d)
-        yield Weight("q_proj", "attention", (heads * self.head_dim, 2 * d), split=heads)
-        yield Weight("k_proj", "attention", (kv_heads * self.head_dim, 2 * d), split=kv_heads, uneven="repeat")
-        yield Weight("v_proj", "attention", (kv_heads * self.head_dim, 2 * d), split=kv_heads, uneven="repeat")
-        yield Weight("o_proj", "attention", (d, heads * self.head_dim), split=heads)
+        yield from self.grouped_weights(d, 2 * d)
         yield vector("pre_ff_norm", "norms", d)
         yield Weight("up_proj", "dense_mlp", (width, d), copies=2, split=width)
         yield Weight("down_proj", "dense_mlp", (d, width), split=width)
@@ -72,16 +65,13 @@ class SharedBlock(Attention):
         """What each layer has for itself."""
         rank, width = self.adapter_rank, self.intermediate_size
         if rank is not None:
-            yield Weight("mlp_adapter_down", "dense_mlp", (rank, d))
+            yield Weight("mlp_adapter_down", "dense_mlp", (rank, d), split=rank)
             yield Weight("mlp_adapter_up", "dense_mlp", (2 * width, rank), split=width)
             if self.use_shared_attention_adapter:
-                yield Weight("qkv_adapter_down", "attention", (rank, 2 * d), copies=3)
-                yield Weight(
-                    "qkv_adapter_up", "attention", (2 * d, rank), copies=3, split=self.num_key_value_heads, uneven="repeat"
-                )
+                heads = self.num_key_value_heads
+                yield Weight("qkv_adapter_down", "attention", (rank, 2 * d), copies=3, split=rank)
+                yield Weight("qkv_adapter_up", "attention", (2 * d, rank), copies=3, split=heads, uneven="repeat")
         yield Weight("block_out_proj", "attention", (d, d))
 
     def work(self, site: Site) -> Iterator[Work]:
-        heads, flops = self.num_attention_heads, 2 * self.num_attention_heads * self.head_dim
-        yield Work("scores", "attention", flops, EVERY, "score", split=heads)
-        yield Work("value mix", "attention", flops, EVERY, "mix", split=heads)
+        yield from self.grouped_work(EVERY)

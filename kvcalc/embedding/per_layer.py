@@ -28,7 +28,7 @@ class PerLayerEmbedding(EmbeddingPart):
         yield Weight(
             "per_layer_table", "ple_table", (self.vocab_size, row), "lookup", chosen=1, split=self.vocab_size, uneven="pad"
         )
-        yield Weight("per_layer_model_projection", "ple_projections", (row, site.hidden_size))
+        yield Weight("per_layer_model_projection", "ple_projections", (row, site.hidden_size), split=row)
         yield vector("per_layer_projection_norm", "norms", self.dim)
 
     def weights(self, site: Site) -> Iterator[Weight]:

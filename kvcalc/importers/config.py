@@ -19,14 +19,18 @@ MAX_WIDTH = 1 << 20
 MAX_ROWS = 1 << 36
 MAX_LIST = 4_096
 SHOWN = 60
+MAX_DRAFTS = 8
+"""Draft layers, of which the lists of layers may have entries, too."""
 _TYPO = 0.86
+_DRAFTS = re.compile("nextn|mtp|draft|dspark")
 
 HARMLESS = re.compile(
-    r"_.*|.*_token_ids?|.*_token_index|.*_ids?|.*(dropout|pdrop|jitter|init|std|_eps|epsilon|scal(e|ing)|softcap(ping)?|multiplier|_coef)(_.*)?"
+    r"_.*|.*_token_ids?|.*_token_index|(?!.*(layer|head|expert)).*_ids?"
+    r"|(?!.*layer_scale).*(dropout|pdrop|jitter|init|std|_eps|epsilon|scal(e|ing)|softcap(ping)?|multiplier|_coef)(_.*)?"
     r"|(rope|rotary|yarn|original_rope|original_max|partial_rotary|mrope|use_rope|no_rope|alibi|position_embedding_type|max_position|use_pos|swa_rope)(_.*)?"
     r"|(initializer|time_step|residual_in|rescale|chunk_size_feed_forward|loss|aux|router_aux|label|id2label|label2id|num_labels)(_.*)?"
     r"|architectures|auto_map|torch_dtype|dtype|transformers_version|use_cache|cache_implementation|return_dict(_.*)?"
-    r"|output_(attentions|hidden_states|scores|past|router_logits|mel)|is_(?!encoder_decoder).*|type_vocab_size|use_grouped_mm"
+    r"|output_(attentions|hidden_states|scores|past|router_logits|mel)|is_(decoder|causal|composition|llama_config|training)|type_vocab_size|use_grouped_mm"
     r"|pretraining_tp|ep_size|initial_context_length|hidden_act(ivation)?|activation_function|activation|norm_topk_prob|topk_group|n_group|topk_method"
     r"|scoring_func|routed_scaling_factor|seq_aux|aux_loss_alpha|tokenizer_class|problem_type|task_specific_params|finetuning_task|name_or_path"
     r"|(num_return_sequences|num_beams|num_beam_groups|max_length|min_length|do_sample|early_stopping|top_k|top_p|temperature|typical_p|"
@@ -35,7 +39,7 @@ HARMLESS = re.compile(
     r"use_bfloat16|tie_encoder_decoder|decoder_start_token_id|sep_token_id|summary_.*)"
     r"|attn_implementation|_attn_.*|unsloth.*|quantization|quantization_config|compression_config|vision_config|audio_config|language_model_only"
     r"|gradient_checkpointing|use_flash_attn|use_flash_attention|attn_impl|deterministic.*|fuse_.*|for_llm_compressor|model_type|text_config"
-    r"|router_dtype|num_logits_to_keep|use_mamba_kernels|inference_runner|validate_runner_input|pad_vocab_size_multiple"
+    r"|(sequence|tensor|pipeline|context|expert|data)(_model)?_parallel.*|router_dtype|num_logits_to_keep|use_mamba_kernels|inference_runner|validate_runner_input|pad_vocab_size_multiple"
     r"|attention_softmax_in_fp32|scale_attention_softmax_in_fp32|scale_attn_weights|reorder_and_upcast_attn|fp32_residual_connection"
     r"|query_pre_attn_scalar|attn_logit_softcapping|final_logit_softcapping|logit_scale|swiglu_limit|router_(logit_)?z_.*|norm_softmax"
     r"|max_batch_size|pre_allocate_kv_cache|max_sequence_length|pad_key_length|bias_dropout_fusion|clip_qkv"
@@ -45,9 +49,11 @@ HARMLESS = re.compile(
 _SIZES = re.compile(
     "head|layer|dim|rank|window|kv|cache|expert|compress|share|loop|block|chunk|index|conv|state|stride|ratio|hidden|intermediate|ffn|mlp|"
     "vocab|emb|attn|attention|mamba|ssm|sparse|topk|latent|lora|group|size|width|channel|kernel|depth|recur|memory|meta|register|sink|"
-    "pattern|step|interval|period|offset|freq|bias|gate|qk|norm|mtp|nextn|draft|linear|delta|moe|tie|encoder|output_|expan|inner|glu"
+    "pattern|step|interval|period|offset|freq|bias|gate|qk|norm|mtp|nextn|draft|linear|delta|moe|tie|encoder|output_|expan|inner|glu|"
+    "query|codebook|parallel|repeat|d_ff"
 )
-"""A field that nobody read and whose name speaks of one of these may size something."""
+_FACTORS = re.compile("expan|(mlp|hidden|ffn|ff)_(ratio|mult|factor)|proj_factor|layer_scale")
+"""A field that nobody read and whose name speaks of one of these may size something; a number that is not whole only of the second."""
 
 
 class Known(int):
@@ -193,13 +199,16 @@ class Config:
     # -- lists -------------------------------------------------------------------------------------------------------------------------
 
     def items(self, *names: str, length: int | None = None, longer: bool = False) -> list[Any] | None:
-        """A list, None if it is not there. `length`: what it must be; `longer`: or more, which is cut (entries for draft layers)."""
+        """A list, None if it is not there. `length`: what it must be; `longer`: or more, which is cut, where the config has draft layers."""
         name, value = self.value(*names)
         if value is None:
             return None
         if not isinstance(value, list) or len(value) > MAX_LIST:
             raise self.refuse(name, f"must be a list, not {shown(value)}")
-        if length is not None and (len(value) < length or (len(value) > length and not longer)):
+        most = length or 0
+        if longer and any(said and _DRAFTS.search(field) for field, said in self.fields.items()):
+            most += MAX_DRAFTS
+        if length is not None and not length <= len(value) <= most:
             raise self.refuse(name, f"has {len(value):,} entries for {length:,} layers")
         return value if length is None else value[:length]
 
@@ -281,7 +290,7 @@ class Config:
                 raise self.refuse(name[:SHOWN], "is not known", f"did you mean '{near[0]}'? (--ignore {name[:SHOWN]} if it sizes nothing)")
             if value is False or value in ([], {}, "", 0):
                 continue
-            if not isinstance(value, float) and _SIZES.search(name.lower()):
+            if (_FACTORS if isinstance(value, float) else _SIZES).search(name.lower()):
                 raise self.refuse(
                     name[:SHOWN],
                     f"{shown(value)} is not understood for model_type {shown(self.model_type)}",

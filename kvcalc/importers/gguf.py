@@ -72,7 +72,7 @@ IN_A_LAYER: dict[str, tuple[str, ...]] = {
     "ssm_in.weight": ("attention.in_proj", "attention.in_proj_zx", "attention.in_proj_bc", "attention.in_proj_dt"),
     "ssm_in.bias": ("attention.in_bias",),
     "ssm_conv1d.weight": ("attention.conv1d", "attention.conv1d_x", "attention.conv1d_bc"),
-    "ssm_conv1d.bias": ("attention.conv_bias",),
+    "ssm_conv1d.bias": ("attention.conv_bias", "attention.conv_bias_bc"),
     "ssm_x.weight": ("attention.x_proj",),
     "ssm_dt.weight": ("attention.dt_proj",),
     "ssm_dt.bias": ("attention.dt_bias",),

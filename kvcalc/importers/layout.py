@@ -29,6 +29,30 @@ class Layer(NamedTuple):
     replay: int | None = None
 
 
+@dataclass(frozen=True)
+class Drafts:
+    """Layers for multi-token prediction, which the main layers' parts make up; none where the config has none.
+
+    Args:
+        weights: tensors beside the layers, as a spec's `draft.weights` says them.
+        residual: what carries the stream; None: what carries it in the main layers.
+    """
+
+    layers: Sequence[Layer] = ()
+    weights: Sequence[dict[str, Any]] = ()
+    residual: dict[str, Any] | None = None
+
+    @property
+    def attention(self) -> list[str]:
+        """The attention names of the layers."""
+        return [layer.attention for layer in self.layers]
+
+    @property
+    def feedforward(self) -> list[str]:
+        """The names of their feed-forward blocks."""
+        return [layer.feedforward for layer in self.layers]
+
+
 @dataclass
 class Layout:
     """What a family's reader gives back. Parts are the fields of a spec; their whole numbers are Known, with the config field behind.
@@ -37,6 +61,7 @@ class Layout:
         vocab_size: None where the config does not say it: parameters are then unknown.
         tables: what stands beside the token embedding, by the spec's key.
         weights: storage formats by piece or `piece.weight`, where the config says them.
+        draft: layers that are no part of a plain decode.
         state: storage formats by row name, where the config says them.
     """
 
@@ -53,6 +78,7 @@ class Layout:
     state: dict[str, str] = field(default_factory=dict)
     towers: dict[str, dict[str, Any]] = field(default_factory=dict)
     math: dict[str, str] = field(default_factory=dict)
+    draft: Drafts = field(default_factory=Drafts)
     head_bias: bool = False
     extra_rows: int | None = None
     dtype: str = "bf16"
@@ -63,8 +89,8 @@ class Layout:
 
 def spec_data(layout: Layout) -> dict[str, Any]:
     """The fields of a spec from `max_context` on, in the order in which a person reads them."""
-    used = {layer.attention for layer in layout.layers}
-    blocks = {layer.feedforward for layer in layout.layers}
+    used = {layer.attention for layer in (*layout.layers, *layout.draft.layers)}
+    blocks = {layer.feedforward for layer in (*layout.layers, *layout.draft.layers)}
     data: dict[str, Any] = {
         "max_context": layout.max_context,
         "hidden_size": layout.hidden_size,
@@ -86,6 +112,10 @@ def spec_data(layout: Layout) -> dict[str, Any]:
         data["storage"] = storage
     if layout.towers:
         data["towers"] = layout.towers
+    if layout.draft.layers:
+        data["draft"] = {"layers": folded(layout.draft.layers), "weights": list(layout.draft.weights)}
+        if layout.draft.residual is not None:
+            data["draft"]["residual"] = _said(layout.draft.residual, RESIDUAL)
     return data
 
 

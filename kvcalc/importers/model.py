@@ -18,7 +18,7 @@ import kvcalc.importers.hf
 from kvcalc.errors import SpecError, did_you_mean, worded
 from kvcalc.importers.config import SHOWN, Config, Known, parse_json, shown
 from kvcalc.importers.layout import Layout, spec_data
-from kvcalc.importers.quantization import merged, storage
+from kvcalc.importers.quantization import DEFAULT, drafts_left_out, merged, storage
 from kvcalc.importers.writing import spec_text
 from kvcalc.spec import ModelSpec
 
@@ -103,6 +103,8 @@ def import_config(
     data = _head(text, layout, id=id, source=source or name, title=title) | spec_data(layout)
     if formats:
         data["storage"] = {"weights": formats} | {key: found for key, found in data.get("storage", {}).items() if key != "weights"}
+    if layout.draft.layers and drafts_left_out(outer, text):
+        data["draft"]["format"] = formats.get("default", DEFAULT)
     return Imported(validated(name, data), data)
 
 
@@ -140,9 +142,10 @@ def _text_model(c: Config) -> tuple[Config, Config]:
 
 def _whole(text: Config, outer: Config) -> None:
     """Looks at what says that there is more, or less, than a language model of this type."""
-    for name, value in outer.fields.items() if text is not outer else ():
-        if value and _BESIDE.fullmatch(name) and name not in outer.journal.read | outer.journal.ignored:
-            raise outer.refuse(name[:SHOWN], f"{shown(value)} is not understood for model_type {shown(outer.model_type)}")
+    for c in (outer, text.outer or outer):
+        for name, value in c.fields.items() if c is not text else ():
+            if value and _BESIDE.fullmatch(name) and name not in c.journal.ignored and c.section_name + name not in c.journal.read:
+                raise c.refuse(name[:SHOWN], f"{shown(value)} is not understood for model_type {shown(outer.model_type)}")
     listed = outer.fields.get("architectures")
     first = listed[0] if isinstance(listed, list) and listed else None
     if not isinstance(first, str) or "architectures" in outer.journal.ignored:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kvcalc.importers.config import MAX_ROWS, Config, Known, number
-from kvcalc.importers.layout import Layer, Layout
+from kvcalc.importers.layout import Drafts, Layer, Layout
 
 HIDDEN = ("hidden_size", "n_embd", "n_embed", "d_model", "model_dim", "embedding_dim")
 DEPTH = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_blocks")
@@ -29,7 +29,8 @@ CONTEXT = (
 EXPERTS = ("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts", "num_moe_experts")
 CHOSEN = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_top_k", "moe_k", "experts_per_token", "top_k_experts")
 SHARED = ("n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts")
-MAX_LAYERS = 2_000
+DRAFTED = ("num_nextn_predict_layers", "num_mtp_layers")
+MAX_LAYERS, MAX_DRAFTED = 2_000, 64
 NO_CONTEXT = 1 << 20
 
 
@@ -246,6 +247,64 @@ def dense_first(c: Config, count: int, *names: str, default: int = 0) -> int:
     """How many layers at the beginning have a dense block."""
     said = c.maybe(*(names or ("first_k_dense_replace",)), low=0, high=MAX_LAYERS)
     return min(default if said is None else said, count)
+
+
+# -- layers that draft --------------------------------------------------------------------------------------------------------------
+
+
+def drafted(
+    c: Config,
+    attention: str | Sequence[str],
+    feedforward: str,
+    *,
+    many: Known | None = None,
+    fields: Sequence[str] = DRAFTED,
+    norms: int = 3,
+    at_once: bool = False,
+    own_head: bool = False,
+    **more: Any,
+) -> Drafts:
+    """Layers for multi-token prediction: before each, a projection of the next token's embedding beside the hidden state, 2d -> d.
+
+    Args:
+        attention, feedforward: names of the parts of each; of attentions perhaps one for each layer.
+        many: how many; None: as one of the `fields` says; null, 0 or not there: none.
+        norms: norms of hidden_size beside the layer's own: on the embedding, on the hidden state, after the layer.
+        at_once: one projection and its norms serve all layers.
+        own_head: each layer has a head of its own.
+        more: further fields of Drafts.
+    """
+    if many is None:
+        many = c.maybe(*fields, low=0, high=MAX_DRAFTED)
+    if not many:
+        return Drafts()
+    names = [attention] * many if isinstance(attention, str) else list(attention)
+    if len(names) != many:
+        raise c.refuse(many.origin, f"says {many} layers, but {len(names)} are listed")
+    width, rows = hidden_size(c), embedding_rows(c)
+    count = 1 if at_once else int(many)
+    weights = [
+        extra_weight("eh_proj", width, number(2 * width, f"2 x {width.origin}"), count=count),
+        extra_weight("norms", 1, width, count=norms * count),
+    ]
+    if own_head and rows:
+        weights.append(extra_weight("heads", rows, width, count=int(many)))
+    shared = "the embedding" if own_head else "embedding and head"
+    c.caveat(f"Layers for multi-token prediction ({many.origin} {many}) count only with --include draft. They share {shared}.")
+    return Drafts(pairs(names, feedforward), weights, **more)
+
+
+def extra_weight(name: str, *shape: int, count: int = 1) -> dict[str, Any]:
+    """A tensor beside the layers, or several equal ones."""
+    return {"name": name, "shape": list(shape)} | ({"count": count} if count > 1 else {})
+
+
+def undrafted(c: Config, *fields: str) -> Drafts:
+    """None are counted, because no code says how they are built; if the config has some, that is said."""
+    many = c.maybe(*(fields or DRAFTED), low=0, high=MAX_DRAFTED)
+    if many:
+        c.caveat(f"Layers for multi-token prediction ({many.origin} {many}) are not counted: public code does not say how they are built.")
+    return Drafts()
 
 
 # -- the whole ----------------------------------------------------------------------------------------------------------------------

@@ -47,7 +47,12 @@ MODULES = {
     "ffn": ("dense_mlp",),
 }
 """The words of a module's name, and the pieces that it stands for. The last word that is here decides."""
-ELSEWHERE = ("visual", "vision", "vision_tower", "vision_model", "audio_tower", "mtp", "embed_vision", "multi_modal_projector")
+EXPERTS_BESIDE = ("gemma4", "gemma4_text", "gemma4_unified", "gemma4_unified_text")
+"""Types whose experts stand beside the module `mlp`, not in it."""
+SECTIONS = ("quantization_config", "quantization", "compression_config")
+LEFT_OUT = ("modules_to_not_convert", "ignore", "exclude_modules", "llm_int8_skip_modules")
+DRAFTS = "mtp"
+ELSEWHERE = ("visual", "vision", "vision_tower", "vision_model", "audio_tower", DRAFTS, "embed_vision", "multi_modal_projector")
 OUTSIDE = -1
 WITH_INDEXER = ("self_attn", "attention", "attn", "self_attention")
 """Modules that have the indexer inside, where the model has one: who names them as a whole names it too."""
@@ -88,7 +93,7 @@ def storage(outer: Config, text: Config, model: ModelSpec, usual: str) -> dict[s
     default = dtype_of(outer, text, usual)
     found: dict[str, Any] = {} if default == DEFAULT else {"default": default}
     for c in (outer, text):
-        for name in ("quantization_config", "quantization", "compression_config"):
+        for name in SECTIONS:
             if name in text.journal.ignored or c.fields.get(name) is None:
                 continue
             return found | _quantised(c, c.section(name), text, model, default)
@@ -118,14 +123,21 @@ def _quantised(outer: Config, q: Config, text: Config, model: ModelSpec, default
             raise outer.refuse(q.section_name.rstrip("."), f"{chosen} is a format that is not known")
         for key, place in linear if targets is None else _touched(targets, cells, text):
             cells[key][place] = chosen
-    left = [
-        name
-        for key in ("modules_to_not_convert", "ignore", "exclude_modules", "llm_int8_skip_modules")
-        for name in _names(q, key)
-    ]
-    for key, place in _touched(left, cells, text):
+    for key, place in _touched(_left_out(q), cells, text):
         cells[key][place] = default
     return _said(cells, default)
+
+
+def drafts_left_out(outer: Config, text: Config) -> bool:
+    """Whether the quantisation leaves out the layers that draft."""
+    sections = (c.fields[name] for c in (outer, text) for name in SECTIONS if isinstance(c.fields.get(name), dict))
+    names = (name for said in sections for name in _left_out(Config(outer.file, said)))
+    return any(DRAFTS in _WORD.findall(name[: 4 * SHOWN]) for name in names)
+
+
+def _left_out(q: Config) -> list[str]:
+    """Names of modules that stay as they are."""
+    return [name for key in LEFT_OUT for name in _names(q, key)]
 
 
 def _hints(outer: Config, q: Config, text: Config) -> None:
@@ -317,18 +329,19 @@ def _touched(names: Iterable[str], cells: Cells, text: Config) -> Iterator[tuple
         if name.startswith(_PATTERN) and numbers:
             text.caveat(f"Not read is the pattern {shown(name)} of the quantisation, which counts layers or experts.")
             continue
-        for key in _named(words, cells):
+        for key in _named(words, cells, text.model_type in EXPERTS_BESIDE):
             yield from ((key, place) for place in cells[key] if not numbers or place in (numbers[0], OUTSIDE))
 
 
-def _named(words: list[str], cells: Cells) -> list[str]:
-    """The matrices that the words of a module's name stand for; of a name that ends with a layer's number, all of that layer's."""
+def _named(words: list[str], cells: Cells, beside: bool) -> list[str]:
+    """The matrices that the words of a module's name stand for; of a name that ends with a layer's number, all of that layer's.
+    `beside`: the experts are no part of `mlp`."""
     known = [word for word in words if word in MODULES]
     if not known:
         whole = words and words[-1].isdecimal() and words[-2:-1] == ["layers"]
         pieces: tuple[str, ...] = tuple(key.partition(".")[0] for key in cells if key.partition(".")[0] not in PLAIN) if whole else ()
     else:
-        pieces = MODULES[known[-1]]
+        pieces = tuple(name for name in MODULES[known[-1]] if not (beside and known[-1] == "mlp" and name == "routed_experts"))
         if words[-1] == known[-1] and known[-1] in WITH_INDEXER:
             pieces = (*pieces, "indexer")
     within = [key for key in cells if key.partition(".")[0] in pieces or key in pieces]
@@ -337,7 +350,7 @@ def _named(words: list[str], cells: Cells) -> list[str]:
         return within
     parts = PARTS.get(last, (last,))
     own = [key for key in within if key.partition(".")[2] in parts]
-    return [key for key in own if key.startswith("dense_mlp.")] if known[-1:] == ["mlp"] else own
+    return [key for key in own if key.startswith("dense_mlp.")] if known[-1:] == ["mlp"] and not beside else own
 
 
 def merged(own: Mapping[str, str], read: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from kvcalc.importers.config import Known
 _PLAIN = re.compile(r"([1-9][0-9]* )?[A-Za-z/][A-Za-z0-9_./ ()+-]*")
 _WORDS = {"true", "false", "null", "yes", "no", "on", "off", "none"}
 _COMMENT_AT = 40
-_FLOW_UP_TO, _WIDTH = 90, 80
+_WIDTH = 80
+_GLUE = "\0"
 _INDENT = "  "
 
 
@@ -27,31 +28,37 @@ def _mapping(data: Mapping[str, Any], level: int) -> Iterator[str]:
             if not value:
                 continue
             deep = any(isinstance(item, Mapping | list | Known) for item in value.values())
-            if deep or level == 0 or len(_flow(value)) > _FLOW_UP_TO:
+            if deep or level == 0 or len(head) + 1 + len(_flow(value)) > _WIDTH:
                 yield head
                 yield from _mapping(value, level + 1)
             else:
                 yield f"{head} {_flow(value)}"
-        elif isinstance(value, list) and key in ("layers", "caveats") and level <= 1:
+        elif isinstance(value, list) and key in ("layers", "weights", "caveats") and level <= 1:
             yield head
             head = f"{_INDENT * (level + 1)}- "
             for item in value:
-                yield from _item(_flow(item), head) if key == "caveats" else [head + _flow(item)]
+                yield from _item(_flow(item), head, isinstance(item, str))
         else:
-            yield _commented(f"{head} {_flow(value)}", value)
+            yield from _commented(head, value)
 
 
-def _item(text: str, head: str) -> list[str]:
-    """A sentence in lines; YAML joins them with spaces again."""
-    return wrap(text, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head), break_long_words=False, break_on_hyphens=False)
+def _item(text: str, head: str, sentence: bool) -> list[str]:
+    """A sentence in lines, or what stands in brackets, broken after commas; YAML joins the lines with spaces again."""
+    text = text if sentence else text.replace(" ", _GLUE).replace(f",{_GLUE}", ", ")
+    indent = " " * (len(head) + (not sentence))
+    lines = wrap(text, _WIDTH, initial_indent=head, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return [line.replace(_GLUE, " ") for line in lines]
 
 
-def _commented(line: str, value: Any) -> str:
-    first = value[0] if isinstance(value, list) and value else value
+def _commented(head: str, value: Any) -> Iterator[str]:
+    """A field and where it comes from, beside it or, where that is too long, above it."""
+    first, line = value[0] if isinstance(value, list) and value else value, f"{head} {_flow(value)}"
     if not isinstance(first, Known):
-        return line
-    origin = first.origin if first is value else first.origin.partition("[")[0]
-    return f"{line:<{_COMMENT_AT}}# {' '.join(origin.split())}"
+        yield line
+        return
+    comment = "# " + " ".join((first.origin if first is value else first.origin.partition("[")[0]).split())
+    whole = f"{line:<{_COMMENT_AT}}{comment}"
+    yield from [whole] if len(whole) <= _WIDTH else [" " * (len(head) - len(head.lstrip())) + comment, line]
 
 
 def _flow(value: Any) -> str:
@@ -67,4 +74,6 @@ def _flow(value: Any) -> str:
     if isinstance(value, int):
         return str(int(value))
     text = str(value)
-    return text if _PLAIN.fullmatch(text) and text.lower() not in _WORDS and text == text.strip() else json.dumps(text)
+    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS and text == text.strip():
+        return text
+    return json.dumps(text, ensure_ascii=not text.isprintable())

@@ -3,7 +3,7 @@
 from typing import Any
 
 from kvcalc.difference import differences, ranges
-from kvcalc.report.table import Cell, Document, Passage, Table, text_column
+from kvcalc.report.table import Cell, Column, Document, Passage, Table, text_column
 from kvcalc.report.whatif import Rig, beside
 from kvcalc.spec import ModelSpec
 from kvcalc.units import tokens
@@ -13,12 +13,17 @@ from kvcalc.whatif import Change
 def difference(change: Change, rig: Rig | None = None) -> Document:
     """The fields that differ, then the costs of both in sum and piece by piece."""
     one, other = change.before.model, change.after.model
-    parts: tuple[Passage, ...] = (_fields(one, other), *beside(change, rig, (one.id, other.id)))
+    names = (one.id, other.id) if one.id != other.id else (f"{one.id} (1)", f"{other.id} (2)")
+    fields = _fields(one, other, names)
+    parts: tuple[Passage, ...] = (fields, *beside(change, rig, names))
     notes = [f"{book.model.id}: {note}" for book in (change.before, change.after) for note in book.notes]
+    if isinstance(fields, Table):
+        notes.append("layers: counted from 0; -: the model as a whole, or a field that one of the two has not")
+    notes.append(f"by piece: {names[0]}, and what {names[1]} has more (+) or less (-)")
     return Document(f"{one.name} ({one.id}) against {other.name} ({other.id})", parts, tuple(dict.fromkeys(notes)))
 
 
-def _fields(one: ModelSpec, other: ModelSpec) -> Table | str:
+def _fields(one: ModelSpec, other: ModelSpec, names: tuple[str, str]) -> Table | str:
     found = differences(one, other)
     if not found:
         return "No field of their layouts differs."
@@ -26,16 +31,18 @@ def _fields(one: ModelSpec, other: ModelSpec) -> Table | str:
     rows: list[dict[str, Cell]] = [
         {
             "field": each.field,
-            "one": _said(each.one, each.field),
-            "other": _said(each.other, each.field),
+            "one_text": _said(each.one, each.field),
+            "other_text": _said(each.other, each.field),
+            "one": _raw(each.one, each.field),
+            "other": _raw(each.other, each.field),
             "layers": _where(each.layers, most),
         }
         for each in found
     ]
     columns = (
         text_column("field", "field"),
-        text_column("one", one.id),
-        text_column("other", other.id),
+        Column("one_text", names[0], numeric=False, raw="one"),
+        Column("other_text", names[1], numeric=False, raw="other"),
         text_column("layers", "layers"),
     )
     return Table(columns, tuple(rows))
@@ -46,6 +53,11 @@ def _where(layers: tuple[int, ...], most: int) -> str | None:
     if not layers:
         return None
     return f"all {most:,}" if len(layers) == most else f"{len(layers):,}: {ranges(layers)}"
+
+
+def _raw(value: Any, field: str) -> Cell:
+    """A value of a spec for a program: a number as a number, several as text."""
+    return value if isinstance(value, int | str | None) else _said(value, field)
 
 
 def _said(value: Any, field: str) -> Cell:

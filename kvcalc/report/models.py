@@ -1,7 +1,8 @@
 """The models of the catalogue as a table, with filters."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from kvcalc.errors import ScenarioError, did_you_mean
 from kvcalc.kind import Attention, kind_of
@@ -9,7 +10,7 @@ from kvcalc.ledger import what_is_known
 from kvcalc.report.table import Cell, Column, Table, count_column, text_column
 from kvcalc.report.tables import scaled_count
 from kvcalc.scenario import Scenario
-from kvcalc.spec import ATTENTION, ModelSpec
+from kvcalc.spec import ATTENTION, FEEDFORWARD, ModelSpec
 from kvcalc.units import tokens
 
 
@@ -23,17 +24,20 @@ class WantedModels:
     most_parameters: int | None = None
     least_context: int | None = None
 
-    def check(self, specs: Iterable[ModelSpec]) -> None:
-        """Raises ScenarioError for a kind or a family that is nobody's."""
+    def checked(self, specs: Iterable[ModelSpec]) -> "WantedModels":
+        """The same, kind and family as specs write them: CSA-HCA is csa_hca. Raises ScenarioError for one that is nobody's."""
         families = sorted({spec.family for spec in specs})
-        for what, asked, known in (("kind", self.kind, list(ATTENTION)), ("family", self.family, families)):
-            if asked is not None and asked not in known:
-                raise ScenarioError(f"no {what} is named {asked[:80]!r}", did_you_mean(asked, known) or f"known: {', '.join(known)}")
+        blocks = [kind for kind in FEEDFORWARD if kind not in ATTENTION]
+        return replace(
+            self,
+            kind=_written("kind", self.kind, "_", [*ATTENTION, *blocks]),
+            family=_written("family", self.family, "-", families),
+        )
 
     def meets(self, spec: ModelSpec, parameters: int | None) -> bool:
         """Whether a model meets every condition."""
         return (
-            (self.kind is None or any(self.kind in kinds(part) for part in spec.attention.values()))
+            (self.kind is None or self.kind in _all_kinds(spec))
             and (self.family is None or spec.family == self.family)
             and (self.least_parameters is None or (parameters is not None and parameters >= self.least_parameters))
             and (self.most_parameters is None or (parameters is not None and parameters <= self.most_parameters))
@@ -41,10 +45,20 @@ class WantedModels:
         )
 
 
+def _written(what: str, asked: str | None, mark: str, known: Sequence[str]) -> str | None:
+    """A name as specs write it, whatever its case and marks."""
+    if asked is None:
+        return None
+    plain = re.sub("[-_ ]", mark, asked.lower())
+    if plain not in known:
+        raise ScenarioError(f"no {what} is named {asked[:80]!r}", did_you_mean(plain, known) or f"known: {', '.join(known)}")
+    return plain
+
+
 def models(specs: Iterable[ModelSpec], wanted: WantedModels | None = None) -> Table:
     """The models of the catalogue that are asked for."""
-    specs, wanted = list(specs), wanted or WantedModels()
-    wanted.check(specs)
+    specs = list(specs)
+    wanted = (wanted or WantedModels()).checked(specs)
     rows: list[dict[str, Cell]] = []
     for spec in specs:
         book = what_is_known(spec, Scenario(context=spec.max_context))
@@ -71,8 +85,13 @@ def models(specs: Iterable[ModelSpec], wanted: WantedModels | None = None) -> Ta
         count_column("state_bytes_per_token", "B/token"),
         Column("max_context", "max ctx", tokens),
     )
-    notes = ("B/token: growth of one sequence's state at the longest context, native formats",)
-    return Table(columns, tuple(rows), notes=notes, more=("family", "released"))
+    notes = (
+        "attention: layers, how far they see, their kind; heads / KV heads x width of a head, or latent + RoPE key; share: read "
+        "another layer's state",
+        "B/token: growth of one sequence's state at the longest context, native formats",
+        *(["-: its config does not say what the parameters need"] if any(row["parameters"] is None for row in rows) else []),
+    )
+    return Table(columns, tuple(rows), notes=notes if rows else (f"none of {len(specs):,} models meets all of this",), more=("family", "released"))
 
 
 # -- attention in a few words -------------------------------------------------------------------------------------------------------
@@ -90,6 +109,12 @@ def parts(part: Attention) -> Iterator[Attention]:
 def kinds(part: Attention) -> set[str]:
     """The kinds of a layer's attention."""
     return {kind_of(part)} | {kind_of(inner) for inner in parts(part)}
+
+
+def _all_kinds(spec: ModelSpec) -> set[str]:
+    """The kinds of attention in a model, and those of its feed-forward blocks that no attention is called."""
+    blocks = {kind_of(block) for block in spec.feedforward.values()} - set(ATTENTION)
+    return blocks.union(*map(kinds, spec.attention.values()))
 
 
 FULL, NOTHING = "full", "without"

@@ -40,16 +40,16 @@ class AlternatingUpdates(Residual):
         yield Weight("prediction_coefs", "altup", (n * n, n))
         yield Weight("correction_coefs", "altup", (n, n))
         yield vector("correct_output_scale", "altup", d)
-        yield Weight("laurel_left", "laurel", (self.laurel_rank, d))
-        yield Weight("laurel_right", "laurel", (d, self.laurel_rank))
+        yield Weight("laurel_left", "laurel", (self.laurel_rank, d), split=self.laurel_rank)
+        yield Weight("laurel_right", "laurel", (d, self.laurel_rank), split=self.laurel_rank)
         yield vector("post_laurel_norm", "norms", d)
 
     def model_weights(self, site: Site) -> Iterator[Weight]:
         n, d = self.altup_num_inputs, site.hidden_size
         yield vector("final_norm", "norms", d)
         if n > 1:
-            yield Weight("altup_projections", "altup", (d, d), copies=n - 1)
-            yield Weight("altup_unembed_projections", "altup", (d, d), copies=n - 1)
+            yield Weight("altup_projections", "altup", (d, d), copies=n - 1, split=d)
+            yield Weight("altup_unembed_projections", "altup", (d, d), copies=n - 1, split=d)
 
     def work(self, site: Site) -> Iterator[Work]:
         n, d = self.altup_num_inputs, site.hidden_size

@@ -8,6 +8,9 @@ import typer
 from kvcalc.cli.options import Columns, Form, app
 from kvcalc.cli.output import write
 
+FEWEST_PARAMETERS = 10_000
+"""A bare number below this lacks its unit."""
+
 
 @app.command("list")
 def list_(
@@ -47,7 +50,7 @@ def list_(
         typer.Option("--has", help="hardware: with this arithmetic, its rate published or not."),
     ] = None,
     max_price: Annotated[str | None, typer.Option("--max-price", help="hardware: rented for at most so much: 2USD/h.")] = None,
-    kind: Annotated[str | None, typer.Option("--kind", help="models: with this attention kind: gqa, mla, mamba2 ...")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="models: with this kind of layer: gqa, mla, mamba2, moe ...")] = None,
     family: Annotated[str | None, typer.Option("--family", help="models: qwen, llama, deepseek ...")] = None,
     min_params: Annotated[str | None, typer.Option("--min-params", help="models: at least so many parameters: 7B.")] = None,
     max_params: Annotated[str | None, typer.Option("--max-params", help="models: at most so many parameters: 30B.")] = None,
@@ -93,15 +96,15 @@ def list_(
         raise ScenarioError(f"these filters are for models, not for {what}", "kvcalc list models --kind mla")
     if what == "models":
         from kvcalc.report.models import WantedModels, models
-        from kvcalc.units import parse_parameters, parse_tokens
+        from kvcalc.units import parse_tokens
 
         table = models(
             [load_model(name) for name in model_ids()],
             WantedModels(
                 kind,
                 family,
-                None if min_params is None else parse_parameters(min_params, "--min-params"),
-                None if max_params is None else parse_parameters(max_params, "--max-params"),
+                _parameters(min_params, "--min-params"),
+                _parameters(max_params, "--max-params"),
                 None if min_context is None else parse_tokens(min_context, "--min-context"),
             ),
         )
@@ -140,6 +143,19 @@ def list_(
     else:
         shown(receipts.kinds(what))
     return 0
+
+
+def _parameters(text: str | None, option: str) -> int | None:
+    """A number of parameters as asked. Raises UnitError; one that no model is as small as is told the unit that is probably meant."""
+    from kvcalc.errors import UnitError
+    from kvcalc.units import parse_parameters
+
+    if text is None:
+        return None
+    count = parse_parameters(text, option)
+    if text.strip().replace(".", "", 1).isdecimal() and count < FEWEST_PARAMETERS:
+        raise UnitError(f"{option}: {text.strip()} has no unit", f"write {option} {text.strip()}B")
+    return count
 
 
 def _quantity(text: str | None, units: dict[str, int] | dict[str, Fraction], option: str, unit: str) -> Fraction | None:

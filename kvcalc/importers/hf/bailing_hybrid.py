@@ -15,6 +15,7 @@ from kvcalc.importers.pieces import (
     blocks,
     decoder,
     depth,
+    drafted,
     every,
     experts,
     grouped_query,
@@ -25,9 +26,12 @@ from kvcalc.importers.pieces import (
     moe_after_dense,
     pairs,
     shared_width,
+    undrafted,
 )
 
 TYPES = ("bailing_hybrid", "bailing_moe_linear", "bailing_moe_v3_vl")
+NOT_DRAFTED = ("bailing_moe_linear",)
+"""Types of which no code says how a layer that drafts is built."""
 GATES = {"head_wise": "per_head", "element_wise": "per_element"}
 OFF = ("use_bias", "use_qkv_bias", "attention_bias", "use_mla_nope", "multi_gate", "use_nGPT", "up_proj_norm", "value_norm")
 
@@ -37,9 +41,7 @@ def read(c: Config) -> Layout:
         c.must(name, False)
     c.must("router_type", "topN")
     c.must("moe_router_enable_shared_expert", True)
-    c.ignore(
-        "max_window_layers", "num_nextn_predict_layers", "num_mtp_layers", "mtp_loss_scaling_factor", "norm_head", "rotary_dim"
-    )
+    c.ignore("max_window_layers", "mtp_loss_scaling_factor", "norm_head", "rotary_dim")
     c.ignore(
         "moe_router_enable_routed_scaling", "linear_silu", "use_linear_silu", "linear_rope", "linear_backend", "rope_interleave"
     )
@@ -47,21 +49,22 @@ def read(c: Config) -> Layout:
     c.ignore("expert_swiglu_limit_list", "share_expert_swiglu_limit_list")
     count, delta = depth(c), is_delta(c)
     names = attention_names(c, count, delta=delta)
-    attention = blocks(
-        names,
-        linear=lambda: delta_attention(c) if delta else lightning(c),
-        full=lambda: softmax(c, delta=delta),
-    )
     if not c.has("mlp_layer_types"):
         c.count("first_k_dense_replace", low=0)
     kinds = moe_after_dense(c, count)
+    drafts = drafted(c, "full", kinds[-1]) if c.model_type not in NOT_DRAFTED else undrafted(c)
+    attention = blocks(
+        names + drafts.attention,
+        linear=lambda: delta_attention(c) if delta else lightning(c),
+        full=lambda: softmax(c, delta=delta),
+    )
     c.ignore(*OF_SOME_LAYERS, "moe_shared_expert_intermediate_size")
     made = blocks(
         kinds,
         dense=lambda: mlp(c),
         moe=lambda: experts(c, shared=shared_width(c, shared_of(c), default=1), router=router(c, delta=delta)),
     )
-    return decoder(c, attention, made, layers=pairs(names, kinds))
+    return decoder(c, attention, made, layers=pairs(names, kinds), draft=drafts)
 
 
 def is_delta(c: Config) -> bool:

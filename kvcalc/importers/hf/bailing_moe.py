@@ -9,6 +9,7 @@ from kvcalc.importers.pieces import (
     blocks,
     decoder,
     depth,
+    drafted,
     experts,
     grouped_query,
     latent,
@@ -23,7 +24,7 @@ SHARED_WIDTHS = ("moe_shared_expert_intermediate_size", "moe_intermediate_size")
 
 
 def read(c: Config) -> Layout:
-    c.ignore("max_window_layers", "num_nextn_predict_layers", "mtp_loss_scaling_factor", "norm_head", "use_rmsnorm", "head_dim")
+    c.ignore("max_window_layers", "mtp_loss_scaling_factor", "norm_head", "use_rmsnorm", "head_dim")
     c.ignore(
         "moe_router_enable_routed_scaling",
         "rotary_dim",
@@ -59,9 +60,8 @@ def read(c: Config) -> Layout:
         dense=lambda: mlp(c, mlp_bias=bias),
         moe=lambda: experts(c, shared=shared_width(c, shared_of(c), default=None), router=router),
     )
-    return decoder(
-        c, {"mla" if latents else "full": attention}, made, layers=pairs(["mla" if latents else "full"] * count, kinds)
-    )
+    name = "mla" if latents else "full"
+    return decoder(c, {name: attention}, made, layers=pairs([name] * count, kinds), draft=drafted(c, name, kinds[-1]))
 
 
 def shared_of(c: Config) -> tuple[str]:

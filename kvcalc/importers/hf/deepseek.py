@@ -10,6 +10,7 @@ from kvcalc.importers.pieces import (
     blocks,
     decoder,
     depth,
+    drafted,
     experts,
     grouped_query,
     latent,
@@ -33,7 +34,6 @@ def read(c: Config) -> Layout:
     c.must("mlp_bias", False)
     c.must("lm_head", True)
     bias = c.flag("attention_bias")
-    c.ignore("num_nextn_predict_layers", "num_mtp_layers")
     count = depth(c)
     kinds = moe_after_dense(c, count, default=DENSE_FIRST.get(c.model_type))
     if not multi_latent(c):
@@ -42,7 +42,9 @@ def read(c: Config) -> Layout:
         attention = {"mla": latent(c, attention_bias=bias)}
     made = blocks(kinds, dense=lambda: mlp(c), moe=lambda: routed(c))
     fixed = {"router.correction_bias": "fp32"} if c.model_type in KEPT_IN_32_BITS and "moe" in made else {}
-    return decoder(c, attention, made, layers=pairs([*attention] * count, kinds), weights=fixed)
+    (name,) = attention
+    drafts = drafted(c, name, kinds[-1])
+    return decoder(c, attention, made, layers=pairs([name] * count, kinds), weights=fixed, draft=drafts)
 
 
 def multi_latent(c: Config) -> bool:

@@ -1,5 +1,7 @@
 """DeepSeek-V3.2: V3's layer with an indexer that chooses the tokens a query reads."""
 
+from dataclasses import replace
+
 from kvcalc.importers.config import Config
 from kvcalc.importers.hf import deepseek
 from kvcalc.importers.layout import Layout
@@ -16,6 +18,7 @@ def read(c: Config) -> Layout:
     c.words("layer_types", known=("indexed_attention", "deepseek_sparse_attention"), length=depth(c))
     layout.attention = {"dsa": indexed(c, layout.attention.pop("mla"))}
     layout.layers = [layer._replace(attention="dsa") for layer in layout.layers]
+    layout.draft = replace(layout.draft, layers=[layer._replace(attention="dsa") for layer in layout.draft.layers])
     layout.weights |= {"indexer": READ, "indexer.index_weights_proj": "bf16"}
     layout.state |= STATE
     c.caveat("The native state is what vLLM keeps (fp8_ds_mla and an fp8 index key); the reference keeps 16 bits.")

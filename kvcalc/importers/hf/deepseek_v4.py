@@ -45,7 +45,7 @@ def read(c: Config) -> Layout:
         said = ["hash_moe"] * hashed + ["moe"] * (count - hashed)
     c.ignore("num_hash_layers")
     routed = experts(
-        c, shared=shared_width(c), router={"kind": "linear", "scoring_func": "sqrtsoftplus", "correction_bias": "buffer"}
+        c, shared=shared_width(c, default=1), router={"kind": "linear", "scoring_func": "sqrtsoftplus", "correction_bias": "buffer"}
     )
     blocks = {"hash": {**routed, "router": {"kind": "hash_table"}}, "moe": routed}
     c.caveat("The native state is what vLLM keeps: rows of 584 bytes and index keys in mxfp4. The draft stages are not counted.")

@@ -59,7 +59,7 @@ def read(c: Config) -> Layout:
     return decoder(
         c,
         attention,
-        {"moe": experts(c, shared=shared_width(c), router=router)},
+        {"moe": experts(c, shared=shared_width(c, default=None), router=router)},
         layers=layers,
         residual={"kind": "mhc", "hc_mult": streams, "head": False, "passes": number(1, "fused kernels of this model")},
         tables={"ngram": _tables(c, count, streams)},

@@ -8,6 +8,7 @@ from kvcalc.importers.pieces import (
     blocks,
     decoder,
     depth,
+    drafted,
     experts,
     grouped_query,
     mlp,
@@ -31,7 +32,6 @@ def sparse(c: Config, count: int) -> list[str]:
 
 def read(c: Config) -> Layout:
     c.ignore(
-        "num_nextn_predict_layers",
         "moe_norm_min",
         "moe_capacity",
         "moe_use_aux_free",
@@ -45,10 +45,12 @@ def read(c: Config) -> Layout:
     if bias and "moe" in kinds and c.maybe(*SHARED, low=0) != 0:
         raise c.refuse("use_bias", "biases on shared experts are not understood")
     router = {"kind": "linear", "correction_bias": "parameter"}
+    drafts = drafted(c, "full", "dense", norms=2)
     made = blocks(
-        kinds,
+        kinds + drafts.feedforward,
         dense=lambda: mlp(c, mlp_bias=bias),
         moe=lambda: experts(c, shared=shared_width(c, default=2), router=router),
     )
     attention = grouped_query(c, num_key_value_heads=c.count(*KV_HEADS), qkv_bias=bias, o_bias=bias)
-    return decoder(c, {"full": attention}, made, layers=pairs(["full"] * count, kinds), tied=True, head_bias=bias)
+    layers = pairs(["full"] * count, kinds)
+    return decoder(c, {"full": attention}, made, layers=layers, tied=True, head_bias=bias, draft=drafts)

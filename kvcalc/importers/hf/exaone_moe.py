@@ -10,6 +10,7 @@ from kvcalc.importers.pieces import (
     blocks,
     decoder,
     depth,
+    drafted,
     every,
     experts,
     full_and_local,
@@ -24,15 +25,24 @@ TYPES = ("exaone_moe",)
 
 
 def read(c: Config) -> Layout:
-    c.ignore("num_nextn_predict_layers", "num_mtp_layers", "is_moe_layer", "first_last_k_dense_replace")
+    c.ignore("is_moe_layer", "first_last_k_dense_replace")
     count = depth(c)
     window = c.window("sliding_window")
     c.ignore("sliding_window_pattern")
     period = 1 if c.has("layer_types") else c.count("sliding_window_pattern")
     names = layer_types(c, count, {FULL: "full", SLIDING: "local"}, every(period, SLIDING, FULL))
     kinds = moe_after_dense(c, count)
-    attention = full_and_local(c, names, window, num_key_value_heads=c.count(*KV_HEADS), qk_norm=True)
+    drafts = drafted(c, drafting(c, names), "dense", at_once=True)
+    attention = full_and_local(c, names + drafts.attention, window, num_key_value_heads=c.count(*KV_HEADS), qk_norm=True)
     made = blocks(
-        kinds, dense=lambda: mlp(c), moe=lambda: experts(c, shared=shared_width(c, default=None), router=SIGMOID_ROUTER)
+        kinds + drafts.feedforward,
+        dense=lambda: mlp(c),
+        moe=lambda: experts(c, shared=shared_width(c, default=None), router=SIGMOID_ROUTER),
     )
-    return decoder(c, attention, made, layers=pairs(names, kinds))
+    return decoder(c, attention, made, layers=pairs(names, kinds), draft=drafts)
+
+
+def drafting(c: Config, names: list[str]) -> str | list[str]:
+    """The attention of layers that draft: as listed; else, as in engines, that of the first layer."""
+    said = c.words("mtp_layer_types", known=(FULL, SLIDING))
+    return names[0] if said is None else ["full" if word == FULL else "local" for word in said]

@@ -13,6 +13,7 @@ from kvcalc.importers.pieces import (
     blocks,
     decoder,
     depth,
+    drafted,
     experts,
     full_and_local,
     layer_types,
@@ -28,7 +29,6 @@ FIRST_DENSE = {"solar_open": 0, "dots1": 0}
 
 
 def read(c: Config) -> Layout:
-    c.ignore("num_nextn_predict_layers", "num_mtp_layers")
     count = depth(c)
     kinds = moe_after_dense(c, count, default=FIRST_DENSE.get(c.model_type))
     bias = c.flag("attention_bias", default=c.model_type.startswith("glm4v"))
@@ -43,9 +43,8 @@ def read(c: Config) -> Layout:
         dense=lambda: mlp(c),
         moe=lambda: experts(c, shared=shared_width(c, default=None), router=SIGMOID_ROUTER),
     )
-    return decoder(
-        c, full_and_local(c, names, window, num_key_value_heads=c.count(*KV_HEADS), **more), made, layers=pairs(names, kinds)
-    )
+    attention = full_and_local(c, names, window, num_key_value_heads=c.count(*KV_HEADS), **more)
+    return decoder(c, attention, made, layers=pairs(names, kinds), draft=drafted(c, names[-1], kinds[-1]))
 
 
 def windowed(c: Config, count: int) -> tuple[list[str], Known | None]:

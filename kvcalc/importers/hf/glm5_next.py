@@ -7,7 +7,19 @@ from kvcalc.importers.config import Config
 from kvcalc.importers.hf.glm_moe_dsa import OWN, SPARSE, indexers, v3_blocks, with_indexer
 from kvcalc.importers.hf.kimi_linear import delta_attention
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import FULL, LINEAR, blocks, decoder, depth, every, layer_types, moe_after_dense, pairs
+from kvcalc.importers.pieces import (
+    FULL,
+    LINEAR,
+    blocks,
+    decoder,
+    depth,
+    drafted,
+    every,
+    layer_types,
+    moe_after_dense,
+    pairs,
+    residual,
+)
 
 TYPES = ("glm5_next_text", "glm5_next")
 DENSE_FIRST, PERIOD = 3, 4
@@ -20,17 +32,18 @@ def read(c: Config) -> Layout:
     for name in ("mhc", "mla_use_nope", "index_kpool_compress", "index_kpool_always_select_tail"):
         c.must(name, True)
     c.must("qk_rope_head_dim", 0)
-    c.ignore("num_nextn_predict_layers", "index_share_for_mtp_iteration", "indexer_rope_interleave", "linear_lower_bound")
+    c.ignore("index_share_for_mtp_iteration", "indexer_rope_interleave", "linear_lower_bound")
     c.ignore("hc_sinkhorn_iters", "linear_num_heads", "linear_head_dim", "linear_conv_kernel_dim")
     count, lists = depth(c), c.maybe_section("linear_attn_config")
     names = attention_names(c, lists, count)
-    attention = blocks(names, linear=lambda: linear(c, lists), sparse=lambda: pooled(c))
-    if lists is not None:
-        lists.settle()
     if not c.has("mlp_layer_types"):
         c.must("first_k_dense_replace", DENSE_FIRST)
         c.caveat(f"The config does not say which layers have experts; as in its class, all but the first {DENSE_FIRST}.")
     kinds = moe_after_dense(c, count, default=DENSE_FIRST)
+    drafts = drafted(c, "sparse", kinds[-1], residual=residual(2))
+    attention = blocks(names + drafts.attention, linear=lambda: linear(c, lists), sparse=lambda: pooled(c))
+    if lists is not None:
+        lists.settle()
     return decoder(
         c,
         attention,
@@ -38,6 +51,7 @@ def read(c: Config) -> Layout:
         layers=pairs(names, kinds),
         residual={"kind": "mhc", "hc_mult": c.count("hc_mult"), "head": False},
         state={"index_open_pool": "bf16"} if "sparse" in names else {},
+        draft=drafts,
     )
 
 

@@ -9,6 +9,7 @@ from kvcalc.importers.pieces import (
     blocks,
     decoder,
     depth,
+    drafted,
     experts,
     indexed,
     latent,
@@ -31,7 +32,12 @@ def read(c: Config) -> Layout:
     names = indexers(c, count)
     kinds = dense_first(c, count, DENSE_FIRST)
     part = with_indexer(c)
-    return decoder(c, choices(names, part), v3_blocks(c, kinds), layers=pairs(names, kinds))
+    drafts = drafted(c, OWN, kinds[-1])
+    if drafts.layers and c.flag("index_share_for_mtp_iteration"):
+        c.caveat(
+            "The layer for multi-token prediction chooses tokens for its first guess; the guesses after it read the same ones."
+        )
+    return decoder(c, choices(names, part), v3_blocks(c, kinds), layers=pairs(names, kinds), draft=drafts)
 
 
 def with_indexer(c: Config, **more: Any) -> dict[str, Any]:
@@ -47,7 +53,7 @@ def choices(names: list[str], part: dict[str, Any]) -> dict[str, dict[str, Any]]
 def all_sparse(c: Config, count: int) -> None:
     """Every layer has sparse attention, or the config is refused."""
     layer_types(c, count, SPARSE, lambda _: "indexed_attention")
-    c.ignore("index_share_for_mtp_iteration", "indexer_rope_interleave", "num_nextn_predict_layers", "num_mtp_layers")
+    c.ignore("index_share_for_mtp_iteration", "indexer_rope_interleave")
 
 
 def indexers(c: Config, count: int) -> list[str]:

@@ -14,6 +14,7 @@ from kvcalc.importers.pieces import (
     blocks,
     decoder,
     depth,
+    drafted,
     experts,
     grouped_query,
     mlp,
@@ -32,7 +33,7 @@ def read(c: Config) -> Layout:
 
 
 def hy3(c: Config) -> Layout:
-    c.ignore("num_nextn_predict_layers", "enable_moe_fp32_combine", "num_mtp_layers", "qk_norm", "route_norm")
+    c.ignore("enable_moe_fp32_combine", "qk_norm", "route_norm")
     count = depth(c)
     first = c.maybe("first_k_dense_replace", low=0)
     kinds = moe_layers(c, count, lambda place: place >= (1 if first is None else first))
@@ -48,7 +49,8 @@ def hy3(c: Config) -> Layout:
         dense=lambda: mlp(c),
         moe=lambda: experts(c, shared=shared_width(c, default=1), router=SIGMOID_ROUTER),
     )
-    return decoder(c, {"full": attention}, made, layers=[Layer("full", kind) for kind in kinds])
+    layers = [Layer("full", kind) for kind in kinds]
+    return decoder(c, {"full": attention}, made, layers=layers, draft=drafted(c, "full", kinds[-1]))
 
 
 def each(c: Config, *names: str, count: int, low: int = 1) -> list[Known] | None:

@@ -3,7 +3,7 @@
 from kvcalc.importers.config import Config
 from kvcalc.importers.hf.glm_moe_dsa import OWN, SPARSE, TAKEN, choices, dense_first, v3_blocks, with_indexer
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import decoder, depth, layer_types, pairs
+from kvcalc.importers.pieces import decoder, depth, drafted, layer_types, pairs, residual
 
 TYPES = ("hy_v4",)
 GATES = {"elementwise": "per_element", "headwise": "per_head"}
@@ -16,7 +16,7 @@ WEIGHTS = {"mhc": "fp32"}
 def read(c: Config) -> Layout:
     for name in ("enable_ihc", "gated_mla", "learnable_sink", "use_mla", "use_dsa"):
         c.must(name, True)
-    c.ignore("num_nextn_predict_layers", "enable_lm_head_fp32", "bitwise_backward_align", "hc_magnitude", "mtp_loss_factor")
+    c.ignore("enable_lm_head_fp32", "bitwise_backward_align", "hc_magnitude", "mtp_loss_factor")
     count = depth(c)
     layer_types(c, count, KINDS, lambda _: "indexed_attention")
     names = c.words("indexer_types", known=(OWN, TAKEN), length=count, longer=True)
@@ -31,4 +31,5 @@ def read(c: Config) -> Layout:
     gate = GATES[c.text("gating_type", known=GATES, default="elementwise") or "elementwise"]
     part = with_indexer(c, output_gate=gate, learned_sinks=True)
     streams = {"kind": "ihc", "hc_mult": c.count("hc_mult")}
-    return decoder(c, choices(names, part), v3_blocks(c, kinds), layers=pairs(names, kinds), residual=streams, weights=WEIGHTS)
+    layers, drafts = pairs(names, kinds), drafted(c, OWN, kinds[-1], residual=residual(2))
+    return decoder(c, choices(names, part), v3_blocks(c, kinds), layers=layers, residual=streams, weights=WEIGHTS, draft=drafts)

@@ -1,11 +1,23 @@
 """Inkling's text model: grouped-query attention with short convolutions in every layer, most of them in a window; dense blocks
 first, then experts, of which the router weighs the shared ones too."""
 
+from dataclasses import replace
 from typing import Any
 
 from kvcalc.importers.config import Config, Known
-from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import blocks, decoder, depth, layer_types, pairs
+from kvcalc.importers.layout import Drafts, Layout
+from kvcalc.importers.pieces import (
+    DRAFTED,
+    MAX_DRAFTED,
+    blocks,
+    decoder,
+    depth,
+    drafted,
+    extra_weight,
+    hidden_size,
+    layer_types,
+    pairs,
+)
 
 TYPES = ("inkling_text", "inkling_mm_model", "inkling")
 ON = ("shared_expert_sink", "use_sconv", "use_embed_norm", "use_gate_bias", "use_global_scale", "norm_after_topk")
@@ -71,18 +83,19 @@ def read(c: Config) -> Layout:
     c.must("q_bias", False)
     c.must("o_bias", False)
     c.ignore("log_scaling_n_floor", "log_scaling_alpha", "logits_mup_width_multiplier", "number_of_conv_states")
-    c.ignore("num_mtp_layers", "chain_hidden_post_norm", "mtp_hidden_states_first", "mtp_local_layer_ids", "unpadded_vocab_size")
+    c.ignore("mtp_hidden_states_first", "unpadded_vocab_size")
     count = depth(c)
     names, kinds = attention_names(c, count), block_names(c, count)
-    window = c.count("sliding_window_size", "sliding_window") if "local" in names else None
+    drafts = drafting(c)
+    window = c.count("sliding_window_size", "sliding_window") if "local" in names + drafts.attention else None
     attention = blocks(
-        names,
+        names + drafts.attention,
         local=lambda: short_conv(c, "swa_", c.count("sliding_window_size", "sliding_window"), window=window),
         **{"global": lambda: short_conv(c, "", c.count("rel_extent"))},
     )
     wide, narrow = widths(c)
     made = blocks(
-        kinds,
+        kinds + drafts.feedforward,
         mlp=lambda: {"kind": "mlp", "intermediate_size": c.count(wide), "global_scale": True},
         moe=lambda: experts(c, c.count(narrow)),
         unknown=lambda: {"kind": "unknown", "fields": ["mlp_layer_types"]},
@@ -94,7 +107,18 @@ def read(c: Config) -> Layout:
         c.caveat("The head is counted with as many rows as the embedding, as the reference class has it.")
     c.caveat("The reference keeps the convolutions' inputs in 32 bits; they are counted in 16, as everywhere.")
     residual = {"kind": "plain", "embedding_norm": True}
-    return decoder(c, attention, made, layers=pairs(names, kinds), residual=residual)
+    return decoder(c, attention, made, layers=pairs(names, kinds), residual=residual, draft=drafts)
+
+
+def drafting(c: Config) -> Drafts:
+    """Layers that draft are dense. The checkpoint's config has a section of its own for them, beside the text model's."""
+    section = c.outer.maybe_section("mtp_config") if c.outer is not None else None
+    said, local = (section, "local_layer_ids") if section else (c, "mtp_local_layer_ids")
+    many = said.maybe(*DRAFTED, low=0, high=MAX_DRAFTED)
+    places = said.numbers(local) or []
+    found = drafted(c, ["local" if place in places else "global" for place in range(many or 0)], "mlp", many=many, norms=2)
+    norm = extra_weight("chain_norm", 1, hidden_size(c))
+    return replace(found, weights=[*found.weights, norm]) if found.layers and said.flag("chain_hidden_post_norm") else found
 
 
 def widths(c: Config) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from kvcalc.importers.config import Config, number
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import MAX_LAYERS, decoder, embedding_rows, experts, hidden_size, latent, pairs
+from kvcalc.importers.pieces import MAX_LAYERS, decoder, drafted, embedding_rows, experts, hidden_size, latent, pairs
 
 TYPES = ("longcat_flash", "longcat_flash_ngram")
 
@@ -15,7 +15,7 @@ def read(c: Config) -> Layout:
     c.must("attention_method", "MLA")
     c.must("router_bias", False)
     c.must("zero_expert_type", "identity")
-    c.ignore("mla_scale_q_lora", "mla_scale_kv_lora", "num_nextn_predict_layers")
+    c.ignore("mla_scale_q_lora", "mla_scale_kv_lora")
     pairs_of_layers = c.count("num_layers", high=MAX_LAYERS)
     count = 2 * pairs_of_layers
     c.must("num_hidden_layers", count, int(pairs_of_layers))
@@ -36,8 +36,9 @@ def read(c: Config) -> Layout:
     block = {"kind": "mlp", "intermediate_size": dense}
     attention = latent(c)
     c.must("qk_head_dim", attention["qk_nope_head_dim"] + attention["qk_rope_head_dim"])
-    layers = pairs(["mla"] * count, ["moe", "mlp"] * pairs_of_layers)
-    return decoder(c, {"mla": attention}, {"moe": moe, "mlp": block}, layers=layers, tables=ngrams(c), depth="2 x num_layers")
+    layers, drafts = pairs(["mla"] * count, ["moe", "mlp"] * pairs_of_layers), drafted(c, "mla", "mlp")
+    made = {"moe": moe, "mlp": block}
+    return decoder(c, {"mla": attention}, made, layers=layers, tables=ngrams(c), draft=drafts, depth="2 x num_layers")
 
 
 def ngrams(c: Config) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""MiMo-V2-Flash: keys wider than values; window layers with other heads and learned sinks."""
+"""MiMo-V2-Flash: keys wider than values; window layers with other heads and learned sinks. Layers that draft are dense, with a window."""
 
 from typing import Any
 
@@ -12,6 +12,7 @@ from kvcalc.importers.pieces import (
     blocks,
     decoder,
     depth,
+    drafted,
     experts,
     grouped_query,
     layer_types,
@@ -63,14 +64,15 @@ def sliding(c: Config, **more: Any) -> dict[str, Any]:
 
 
 def read(c: Config) -> Layout:
-    c.ignore("attention_chunk_size", "attention_value_scale", "sliding_window", "num_nextn_predict_layers")
+    c.ignore("attention_chunk_size", "attention_value_scale", "sliding_window")
     c.must("attention_projection_layout", "fused_qkv", "split_qkv")
     count = depth(c)
     names = names_of(c, count)
     kinds = moe_after_dense(c, count, default=1)
     bias = c.flag("attention_bias")
+    drafts = drafted(c, "local", "dense")
     attention = blocks(
-        names,
+        names + drafts.attention,
         full=lambda: grouped_query(
             c,
             num_key_value_heads=c.count(*KV_HEADS),
@@ -83,8 +85,8 @@ def read(c: Config) -> Layout:
     )
     c.ignore("add_full_attention_sink_bias", "add_swa_attention_sink_bias")
     made = blocks(
-        kinds,
+        kinds + drafts.feedforward,
         dense=lambda: mlp(c),
         moe=lambda: experts(c, shared=shared_width(c), router=SIGMOID_ROUTER),
     )
-    return decoder(c, attention, made, layers=pairs(names, kinds))
+    return decoder(c, attention, made, layers=pairs(names, kinds), draft=drafts)

@@ -2,13 +2,14 @@
 
 from kvcalc.importers.config import Config
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import KV_HEADS, SIGMOID_ROUTER, decoder, experts, grouped_query
+from kvcalc.importers.pieces import KV_HEADS, SIGMOID_ROUTER, decoder, experts, grouped_query, undrafted
 
 TYPES = ("minimax_m2",)
 
 
 def read(c: Config) -> Layout:
-    c.ignore("use_mtp", "mtp_transformer_layers", "num_mtp_modules", "rotary_dim")
+    c.ignore("use_mtp", "mtp_transformer_layers", "rotary_dim")
+    undrafted(c, "num_mtp_modules")
     c.must("qk_norm_type", "per_layer")
     if any(word != 1 for word in c.numbers("attn_type_list") or []):
         raise c.refuse("attn_type_list", "says something else than 1: only full attention is known here")

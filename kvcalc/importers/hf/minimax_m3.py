@@ -11,6 +11,7 @@ from kvcalc.importers.pieces import (
     blocks,
     decoder,
     depth,
+    drafted,
     experts,
     grouped_query,
     layer_types,
@@ -37,25 +38,29 @@ def read(c: Config) -> Layout:
     c.must("scoring_func", "sigmoid")
     c.must("use_routing_bias", True)
     c.must("n_shared_experts", 1)
-    c.ignore("num_mtp_modules", "num_nextn_predict_layers", "use_mtp", "use_gemma_norm", "swiglu_alpha", "index_local_blocks")
+    c.ignore("num_nextn_predict_layers", "use_mtp", "use_gemma_norm", "swiglu_alpha", "index_local_blocks")
     count, section = depth(c), c.maybe_section("sparse_attention_config")
     names = attention_names(c, section, count)
-    attention = blocks(names, full=lambda: heads(c), sparse=lambda: sparse(c, section))
-    if section is not None and "sparse" in names:
+    drafts = drafted(c, "sparse", "moe", fields=("num_mtp_modules",))
+    attention = blocks(names + drafts.attention, full=lambda: heads(c), sparse=lambda: sparse(c, section))
+    if section is not None and "sparse" in attention:
         section.settle()
     c.ignore(*LONGER)
     if not c.has("mlp_layer_types") and not isinstance(c.fields.get("moe_layer_freq"), list):
         raise c.refuse("moe_layer_freq", "is not in the config as a list, nor is mlp_layer_types")
     kinds = moe_after_dense(c, count)
-    c.ignore("first_k_dense_replace", "dense_intermediate_size", *(() if "moe" in kinds else ("shared_intermediate_size",)))
+    c.ignore(
+        "first_k_dense_replace",
+        "dense_intermediate_size",
+        *(() if "moe" in kinds + drafts.feedforward else ("shared_intermediate_size",)),
+    )
 
     def routed() -> dict[str, Any]:
         width = ("intermediate_size", "moe_intermediate_size")
         return experts(c, width=width, shared=c.count("shared_intermediate_size"), router=SIGMOID_ROUTER)
 
-    return decoder(
-        c, attention, blocks(kinds, dense=lambda: mlp(c, "dense_intermediate_size"), moe=routed), layers=pairs(names, kinds)
-    )
+    made = blocks(kinds + drafts.feedforward, dense=lambda: mlp(c, "dense_intermediate_size"), moe=routed)
+    return decoder(c, attention, made, layers=pairs(names, kinds), draft=drafts)
 
 
 def attention_names(c: Config, section: Config | None, count: int) -> list[str]:

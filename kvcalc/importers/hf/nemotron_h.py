@@ -1,11 +1,23 @@
 """Nemotron-H, Nemotron Nano 2 and Nemotron 3: layers of one block each, Mamba-2, attention, a plain MLP or experts, in the order of
-`hybrid_override_pattern` or `layers_block_type`. Draft layers are not counted."""
+`hybrid_override_pattern` or `layers_block_type`. Layers that draft have attention and experts."""
 
 from typing import Any
 
 from kvcalc.importers.config import MAX_ROWS, Config
-from kvcalc.importers.layout import Layer, Layout
-from kvcalc.importers.pieces import FULL, LINEAR, MAX_LAYERS, VOCAB, decoder, experts, grouped_query, head_dim, mlp
+from kvcalc.importers.layout import Drafts, Layer, Layout
+from kvcalc.importers.pieces import (
+    FULL,
+    LINEAR,
+    MAX_LAYERS,
+    VOCAB,
+    decoder,
+    drafted,
+    experts,
+    grouped_query,
+    head_dim,
+    mlp,
+    undrafted,
+)
 
 TYPES = ("nemotron_h",)
 MAMBA, ATTENTION, MLP, MOE = Layer("mamba", "none"), Layer("full", "none"), Layer("none", "mlp"), Layer("none", "moe")
@@ -54,6 +66,14 @@ def order(c: Config) -> list[Layer]:
     return layers
 
 
+def drafting(c: Config) -> Drafts:
+    """Layers that draft: a block of attention and one of experts are one layer here. Code runs no others."""
+    letters = c.text("mtp_hybrid_override_pattern") or ""
+    words = c.words("mtp_layers_block_type", known=WORDS) or []
+    said = [LETTERS.get(letter) for letter in letters] or [WORDS[word] for word in words] or [ATTENTION, MOE]
+    return drafted(c, "full", "moe") if said == [ATTENTION, MOE] else undrafted(c)
+
+
 def state_space(c: Config) -> dict[str, Any]:
     """Mamba-2 as Nemotron-H's config says it."""
     c.must("mamba_proj_bias", False)
@@ -97,10 +117,9 @@ def read(c: Config) -> Layout:
     c.must("attention_bias", False)
     c.must("tie_word_embeddings", False)
     c.ignore("expand", "chunk_size", "mamba_chunk_size", "mamba_hidden_act", "mlp_hidden_act", "moe_shared_expert_overlap")
-    c.ignore("mtp_layers_block_type", "mtp_hybrid_override_pattern", "num_nextn_predict_layers")
     c.ignore(*OF_SOME_LAYERS)
-    layers = order(c)
-    used = {name for layer in layers for name in layer[:2]}
+    layers, drafts = order(c), drafting(c)
+    used = {name for layer in (*layers, *drafts.layers) for name in layer[:2]}
     attention: dict[str, Any] = {"none": {"kind": "none"}}
     feedforward: dict[str, Any] = {"none": {"kind": "none"}}
     state = {}
@@ -114,6 +133,6 @@ def read(c: Config) -> Layout:
         feedforward["mlp"] = mlp(c, gated=False, mlp_bias=c.flag("mlp_bias"))
     if "moe" in used:
         feedforward["moe"] = routed(c)
-    layout = decoder(c, attention, feedforward, layers=layers, state=state, depth="the list of blocks")
+    layout = decoder(c, attention, feedforward, layers=layers, state=state, draft=drafts, depth="the list of blocks")
     layout.vocab_size = c.count(*VOCAB, default=VOCABULARY, high=MAX_ROWS)
     return layout

@@ -13,6 +13,7 @@ from kvcalc.importers.pieces import (
     blocks,
     decoder,
     depth,
+    drafted,
     every,
     experts,
     grouped_query,
@@ -41,15 +42,17 @@ def delta_net(c: Config) -> dict[str, Any]:
 
 def read(c: Config) -> Layout:
     c.must("attention_bias", False)
-    c.ignore("mtp_num_hidden_layers", "mtp_use_dedicated_embeddings", "output_gate_type")
+    c.must("mtp_use_dedicated_embeddings", False)
+    c.ignore("output_gate_type")
     count = depth(c)
     period = c.maybe("full_attention_interval")
     if period is None and not c.has("layer_types"):
         period = c.count("full_attention_interval", default=4)
     names = layer_types(c, count, {LINEAR: "linear", FULL: "full"}, every(period or 1, LINEAR, FULL))
     gate = "per_element" if c.flag("attn_output_gate", default=True) else None
+    drafts = drafted(c, "full", "dense" if c.model_type in DENSE else "moe", fields=("mtp_num_hidden_layers",), at_once=True)
     attention = blocks(
-        names,
+        names + drafts.attention,
         linear=lambda: delta_net(c),
         full=lambda: grouped_query(
             c, num_key_value_heads=c.count(*KV_HEADS), default_head_dim=256, qk_norm=True, output_gate=gate
@@ -61,7 +64,7 @@ def read(c: Config) -> Layout:
     else:
         kinds = sparse_steps(c, count) if c.model_type in NEXT else ["moe"] * count
         c.ignore("mlp_only_layers", "decoder_sparse_step")
-    made = blocks(kinds, dense=lambda: mlp(c), moe=lambda: experts(c, **gated_shared(c)))
+    made = blocks(kinds + drafts.feedforward, dense=lambda: mlp(c), moe=lambda: experts(c, **gated_shared(c)))
     kept = c.text("mamba_ssm_dtype", known=DTYPES, default="float32") or "float32"
     state = {"recurrent": DTYPES[kept]} if "linear" in names and kept != "float32" else {}
-    return decoder(c, attention, made, layers=pairs(names, kinds), state=state)
+    return decoder(c, attention, made, layers=pairs(names, kinds), state=state, draft=drafts)

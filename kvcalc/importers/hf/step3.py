@@ -4,20 +4,24 @@ per head, window layers with more query heads."""
 from typing import Any
 
 from kvcalc.importers.config import Config, Known
-from kvcalc.importers.layout import Layout
+from kvcalc.importers.layout import Drafts, Layout
 from kvcalc.importers.pieces import (
+    DRAFTED,
     FULL,
+    MAX_DRAFTED,
     SIGMOID_ROUTER,
     SLIDING,
     blocks,
     decoder,
     depth,
+    drafted,
     experts,
     grouped_query,
     layer_types,
     mlp,
     moe_layers,
     pairs,
+    undrafted,
 )
 
 TYPES = ("step3_text", "step3_vl", "step3p5", "step3p7", "step3p7_text")
@@ -48,28 +52,39 @@ def read(c: Config) -> Layout:
     count, step3 = depth(c), c.model_type in STEP3
     c.ignore(
         *("use_moe", "moe_layer_offset", "moe_every_n_layer", "moe_router_activation", "norm_expert_weight", "swiglu_limits"),
-        *("swiglu_limits_shared", "att_impl_type", "yarn_only_types", "num_nextn_predict_layers", "mtp_layer_types"),
-        *("mtp_mlp_layer_types", "num_mtp_layers", "use_mfa", "need_fp32_gate", "share_expert_dims", "zero_centered"),
+        *("swiglu_limits_shared", "att_impl_type", "yarn_only_types"),
+        *("use_mfa", "need_fp32_gate", "share_expert_dims", "zero_centered"),
     )
     c.must("use_qk_norm", True)
     c.must("mlp_bias", False)
     c.must("n_shared_experts", None, 1)
     c.must("first_k_dense_replace", None, DENSE)
     kinds = listed_moe(c, count, None if step3 else DENSE)
+    drafts = undrafted(c) if step3 else drafting(c, count)
     if step3:
         names = ["full"] * count
         attention = {"full": queries_from_one(c)}
     else:
         names = layer_types(c, count, {FULL: "full", SLIDING: "local"})
-        attention = blocks(names, full=lambda: gated(c), local=lambda: sliding(c))
+        attention = blocks(names + drafts.attention, full=lambda: gated(c), local=lambda: sliding(c))
     c.ignore("attention_other_setting", "num_sliding_attention_heads", "per_layer_config", "sliding_window", "layer_types")
     router = {"kind": "linear"} if step3 or not c.flag("use_moe_router_bias", default=True) else SIGMOID_ROUTER
     made = blocks(
-        kinds,
+        kinds + drafts.feedforward,
         dense=lambda: mlp(c),
         moe=lambda: experts(c, shared=c.count("share_expert_dim", low=0), router=router),
     )
-    return decoder(c, attention, made, layers=pairs(names, kinds))
+    return decoder(c, attention, made, layers=pairs(names, kinds), draft=drafts)
+
+
+def drafting(c: Config, count: Known) -> Drafts:
+    """Layers that draft are dense, with a head each. Which of them slide stands after the model's layers in the list, or beside it."""
+    named = {FULL: "full", SLIDING: "local"}
+    beside, listed = c.words("mtp_layer_types", known=named), c.words("layer_types", known=named) or []
+    blocks = c.words("mtp_mlp_layer_types", known=("dense", "sparse")) or []
+    many = c.maybe(*DRAFTED, low=0, high=MAX_DRAFTED) or 0
+    said = [named[word] for word in (beside or listed[count:])[:many]]
+    return undrafted(c) if len(said) < many or "sparse" in blocks else drafted(c, said, "dense", own_head=True)
 
 
 def queries_from_one(c: Config) -> dict[str, Any]:
