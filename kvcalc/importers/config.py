@@ -39,7 +39,8 @@ HARMLESS = re.compile(
     r"use_bfloat16|tie_encoder_decoder|decoder_start_token_id|sep_token_id|summary_.*)"
     r"|attn_implementation|_attn_.*|unsloth.*|quantization|quantization_config|compression_config|vision_config|audio_config|language_model_only"
     r"|gradient_checkpointing|use_flash_attn|use_flash_attention|attn_impl|deterministic.*|fuse_.*|for_llm_compressor|model_type|text_config"
-    r"|(sequence|tensor|pipeline|context|expert|data)(_model)?_parallel.*|router_dtype|num_logits_to_keep|use_mamba_kernels|inference_runner|validate_runner_input|pad_vocab_size_multiple"
+    r"|(sequence|tensor|pipeline|context|expert|data)(_model)?_parallel.*"
+    r"|router_dtype|num_logits_to_keep|use_mamba_kernels|inference_runner|validate_runner_input|pad_vocab_size_multiple"
     r"|attention_softmax_in_fp32|scale_attention_softmax_in_fp32|scale_attn_weights|reorder_and_upcast_attn|fp32_residual_connection"
     r"|query_pre_attn_scalar|attn_logit_softcapping|final_logit_softcapping|logit_scale|swiglu_limit|router_(logit_)?z_.*|norm_softmax"
     r"|max_batch_size|pre_allocate_kv_cache|max_sequence_length|pad_key_length|bias_dropout_fusion|clip_qkv"
@@ -199,7 +200,7 @@ class Config:
     # -- lists -------------------------------------------------------------------------------------------------------------------------
 
     def items(self, *names: str, length: int | None = None, longer: bool = False) -> list[Any] | None:
-        """A list, None if it is not there. `length`: what it must be; `longer`: or more, which is cut, where the config has draft layers."""
+        """A list, None if it is not there. `length`: what it must be; `longer`: or more, which is cut, where there are draft layers."""
         name, value = self.value(*names)
         if value is None:
             return None

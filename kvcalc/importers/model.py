@@ -30,7 +30,8 @@ HEADED = ("chatglm",)
 _ARCHITECTURE = re.compile(r"(ForCausalLM|LMHeadModel|ForConditionalGeneration|Model)$")
 _DRAFT = re.compile(r"eagle|medusa|speculator|draft|dflash|dspark|nextn|mtp", re.IGNORECASE)
 """An architecture that guesses tokens for another model: it shares that model's embedding, and its layers read more than their stream."""
-_HEADLESS = re.compile(r".*(ForSequenceClassification|ForTokenClassification|ForQuestionAnswering|Reward(Model)?|Classifier|(?<!Head)Model)")
+_HEADLESS = re.compile(r".*(For(Sequence|Token)Classification|ForQuestionAnswering|Reward(Model)?|Classifier|(?<!Head)Model)")
+"""An architecture without a head over the vocabulary."""
 _BESIDE = re.compile(r"(add_)?cross_(attn|attention|layer).*|is_encoder_decoder|pruned_heads")
 """Fields beside a text model's section which say that its layers are not those of its own type."""
 _NOT_IN_AN_ID = re.compile(r"[^a-z0-9._-]+")
@@ -92,12 +93,12 @@ def import_config(
     """
     text, outer = _text_model(Config(name, fields))
     text.journal.ignored |= {text.section_name + field for field in ignore} | set(ignore)
+    _whole(text, outer)
     reader: Callable[[Config], Layout] = importlib.import_module(readers()[text.model_type]).read
     layout = reader(text)
     bare = spec_data(layout) | {"id": id, "name": title or id, "family": "model", "sources": {"config": name}}
     formats = merged(layout.weights, storage(outer, text, validated(name, bare | {"storage": {}}), layout.dtype))
     text.settle()
-    _whole(text, outer)
     if text is not outer:
         text.caveat(f"Only the text model is counted, not what the config of {outer.model_type} has beside it.")
     data = _head(text, layout, id=id, source=source or name, title=title) | spec_data(layout)
@@ -144,7 +145,7 @@ def _whole(text: Config, outer: Config) -> None:
     """Looks at what says that there is more, or less, than a language model of this type."""
     for c in (outer, text.outer or outer):
         for name, value in c.fields.items() if c is not text else ():
-            if value and _BESIDE.fullmatch(name) and name not in c.journal.ignored and c.section_name + name not in c.journal.read:
+            if value and _BESIDE.fullmatch(name) and name not in c.journal.ignored:
                 raise c.refuse(name[:SHOWN], f"{shown(value)} is not understood for model_type {shown(outer.model_type)}")
     listed = outer.fields.get("architectures")
     first = listed[0] if isinstance(listed, list) and listed else None
