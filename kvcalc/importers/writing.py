@@ -45,20 +45,22 @@ def _mapping(data: Mapping[str, Any], level: int) -> Iterator[str]:
 def _item(text: str, head: str, sentence: bool) -> list[str]:
     """A sentence in lines, or what stands in brackets, broken after commas; YAML joins the lines with spaces again."""
     text = text if sentence else text.replace(" ", _GLUE).replace(f",{_GLUE}", ", ")
-    indent = " " * (len(head) + (not sentence))
-    lines = wrap(text, _WIDTH, initial_indent=head, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-    return [line.replace(_GLUE, " ") for line in lines]
+    return [line.replace(_GLUE, " ") for line in _wrapped(text, head, " " * (len(head) + (not sentence)))]
+
+
+def _wrapped(text: str, first: str, further: str) -> list[str]:
+    return wrap(text, _WIDTH, initial_indent=first, subsequent_indent=further, break_long_words=False, break_on_hyphens=False)
 
 
 def _commented(head: str, value: Any) -> Iterator[str]:
-    """A field and where it comes from, beside it or, where that is too long, above it."""
+    """A field and where it comes from beside it, in lines where it is long."""
     first, line = value[0] if isinstance(value, list) and value else value, f"{head} {_flow(value)}"
     if not isinstance(first, Known):
         yield line
         return
-    comment = "# " + " ".join((first.origin if first is value else first.origin.partition("[")[0]).split())
-    whole = f"{line:<{_COMMENT_AT}}{comment}"
-    yield from [whole] if len(whole) <= _WIDTH else [" " * (len(head) - len(head.lstrip())) + comment, line]
+    origin = " ".join((first.origin if first is value else first.origin.partition("[")[0]).split())
+    place = max(len(line) + 2, min(_COMMENT_AT, _WIDTH - len(f"# {origin}")))
+    yield from _wrapped(origin, f"{line:<{place}}# ", " " * place + "# ")
 
 
 def _flow(value: Any) -> str:

@@ -85,13 +85,15 @@ def models(specs: Iterable[ModelSpec], wanted: WantedModels | None = None) -> Ta
         count_column("state_bytes_per_token", "B/token"),
         Column("max_context", "max ctx", tokens),
     )
+    if not rows:
+        return Table(columns, (), notes=(f"none of {len(specs):,} models meets all of this",), more=("family", "released"))
     notes = (
         "attention: layers, how far they see, their kind; heads / KV heads x width of a head, or latent + RoPE key; share: read "
         "another layer's state",
         "B/token: growth of one sequence's state at the longest context, native formats",
         *(["-: its config does not say what the parameters need"] if any(row["parameters"] is None for row in rows) else []),
     )
-    return Table(columns, tuple(rows), notes=notes if rows else (f"none of {len(specs):,} models meets all of this",), more=("family", "released"))
+    return Table(columns, tuple(rows), notes=notes, more=("family", "released"))
 
 
 # -- attention in a few words -------------------------------------------------------------------------------------------------------
