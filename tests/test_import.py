@@ -119,6 +119,17 @@ def test_bytes(name: str) -> None:
         assert state_bytes(terms, int(context)) in {value for key, value in truth.items() if key.startswith("bf16_bytes")}
 
 
+MORE = CONFIGS.parent / "configs_more"
+TOTALS: dict[str, Any] = json.loads((MORE / "totals.json").read_text())
+"""Configs that were not seen while the readers were written: old names, fine-tunes, wrappers, quantised re-uploads."""
+
+
+@pytest.mark.parametrize("name", TOTALS)
+def test_parameters_of_configs_found_later(name: str) -> None:
+    model = import_source(str(MORE / f"{name}.json")).model
+    assert ledger(model, Scenario(context=1)).totals.parameters == TOTALS[name]["total"]
+
+
 # -- against specs that a person wrote ----------------------------------------------------------------------------------------------
 
 
@@ -346,6 +357,12 @@ QUANTISED: list[tuple[dict[str, Any], str, str, int]] = [
         4,
     ),
     ({"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["lm_head"]}, "attention", "nvfp4", 4),
+    (
+        {"quant_method": "hqq", "quant_config": {"weight_quant_params": {"nbits": 4, "group_size": 64}}, "skip_modules": ["lm_head"]},
+        "dense_mlp",
+        "int4-g64-affine",
+        4,
+    ),
 ]
 
 

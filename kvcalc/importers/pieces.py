@@ -61,8 +61,11 @@ def head_dim(c: Config, heads: int, *names: str, default: int | None = None) -> 
 
 
 def kv_heads(c: Config, heads: Known, *names: str) -> Known:
-    """KV heads; as many as query heads where the field is not there."""
-    said = c.maybe(*(names or KV_HEADS))
+    """KV heads; as many as query heads where the field is null, or not there, which is stated."""
+    names = names or KV_HEADS
+    said = c.maybe(*names)
+    if said is None and not any(name in c.fields for name in names):
+        c.journal.defaults[names[0]] = f"{heads:,} (one for each query head)"
     return number(heads, f"{heads.origin}: no field for KV heads") if said is None else said
 
 

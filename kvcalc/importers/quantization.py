@@ -50,7 +50,7 @@ MODULES = {
 EXPERTS_BESIDE = ("gemma4", "gemma4_text", "gemma4_unified", "gemma4_unified_text")
 """Types whose experts stand beside the module `mlp`, not in it."""
 SECTIONS = ("quantization_config", "quantization", "compression_config")
-LEFT_OUT = ("modules_to_not_convert", "ignore", "exclude_modules", "llm_int8_skip_modules")
+LEFT_OUT = ("modules_to_not_convert", "ignore", "exclude_modules", "llm_int8_skip_modules", "skip_modules")
 DRAFTS = "mtp"
 ELSEWHERE = ("visual", "vision", "vision_tower", "vision_model", "audio_tower", DRAFTS, "embed_vision", "multi_modal_projector")
 OUTSIDE = -1
@@ -253,6 +253,14 @@ def _rows(q: Config) -> Said:
     yield "fp8-channel-fp32", None
 
 
+def _hqq(q: Config) -> Said:
+    inner = q.maybe_section("quant_config") or q
+    for name in ("scale_quant_params", "zero_quant_params"):
+        inner.must(name)
+    weights = inner.section("weight_quant_params")
+    yield f"int{weights.count('nbits', high=8)}-g{weights.count('group_size')}-affine", None
+
+
 def _ternary(q: Config) -> Said:
     yield "int2", None
 
@@ -269,6 +277,7 @@ METHODS = {
     "modelopt": _modelopt,
     "mxfp4": _mxfp4,
     "bitnet": _ternary,
+    "hqq": _hqq,
 }
 
 
