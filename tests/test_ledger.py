@@ -136,3 +136,29 @@ def test_growth_is_the_average_of_the_last_4096_tokens(name: str) -> None:
         before = ledger(model, Scenario(context=context - span)).totals.state_bytes if context > span else 0
         fixed = sum(term.bytes_per_slot * term.law.count(0) for term in state_terms(model)) if context == span else 0
         assert ledger(model, Scenario(context=context)).state_bytes_per_token == (2 * (now - before - fixed) + span) // (2 * span)
+
+
+def test_you_only_cache_once() -> None:
+    """A decoder-decoder model (YOCO, arXiv:2405.05254): the second half reads the one full layer of the first and keeps nothing."""
+    full = {"kind": "gqa", "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64}
+    model = ModelSpec.model_validate(
+        {
+            "id": "yoco",
+            "name": "YOCO",
+            "family": "yoco",
+            "sources": {"paper": "https://arxiv.org/abs/2405.05254"},
+            "max_context": 131072,
+            "hidden_size": 512,
+            "num_hidden_layers": 16,
+            "embedding": {"vocab_size": 1000, "tied": True},
+            "attention": {"local": {**full, "window": 128}, "full": full, "cross": full},
+            "feedforward": {"mlp": {"kind": "mlp", "intermediate_size": 2048}},
+            "residual": {"kind": "plain"},
+            "layers": [{"of": ["7 local", "full"], "feedforward": "mlp"}, {"of": ["8 cross"], "feedforward": "mlp", "reuse": {"cross": 7}}],
+        }
+    )
+    slot = 2 * 2 * 64 * 2
+    book = ledger(model, Scenario(context=5000))
+    assert book.totals.state_bytes == slot * (5000 + 7 * 128)
+    assert sum(entry.read_bytes for entry in book.entries if entry.role) == slot * (9 * 5000 + 7 * 128)
+    assert not any(entry.name == "k_proj" and "reads layer 7" in entry.group for entry in book.entries)
