@@ -22,11 +22,14 @@ from kvcalc.importers import is_source
 from kvcalc.kind import Record
 from kvcalc.spec import ModelSpec
 
+CONFIG_ONLY = {"model_type", "architectures"}
+"""Fields by which a config.json is known."""
 MAX_FILE_BYTES = 1_000_000
 MAX_DEPTH = 20
 SHOWN_FIELDS = 12
 _ARTICLE: dict[type[BaseModel], str] = {ModelSpec: "a model", Device: "a device", Assumptions: "assumptions"}
 SEARCH_PATH = "KVCALC_PATH"
+PATHS = {"specs": "a spec, a config.json, its folder, a .gguf or a .safetensors file", "hardware": "a YAML file"}
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
@@ -89,7 +92,7 @@ def _resolve(name: str, folder: str, what: str) -> Path:
     listing = {"specs": "models", "hardware": "hardware"}[folder]
     shown = name if len(name) <= 80 else name[:77] + "..."
     raise UnknownName(
-        f"unknown {what} {shown!r}", did_you_mean(name, known) or f"see `kvcalc list {listing}`, or give a path to a YAML file"
+        f"unknown {what} {shown!r}", did_you_mean(name, known) or f"see `kvcalc list {listing}`, or give a path to {PATHS[folder]}"
     )
 
 
@@ -100,11 +103,12 @@ def _is_there(name: str) -> bool:
         return False
 
 
-def load_model(name: str) -> ModelSpec:
+def load_model(name: str | os.PathLike[str]) -> ModelSpec:
     """Load a model by id, by a prefix that fits one id only, by path, or from what it ships (config.json, .gguf, .safetensors, a folder).
 
     Raises UnknownName or SpecError (file:line:col, or the field of a config).
     """
+    name = os.fspath(name)
     if name not in _ids("specs") and is_source(name):
         return _import_model(name)
     return _load_model(str(_resolve(name, "specs", "model")))
@@ -323,6 +327,8 @@ class _Builder:
 def _validate(document: Document, cls: type[_T]) -> _T:
     if not isinstance(document.data, dict):
         raise document.error((), "a spec is a mapping of keys to values")
+    if cls is ModelSpec and CONFIG_ONLY & set(document.data):
+        raise document.error((), "is a config.json, not a spec", f"give it a name that ends in .json, or: kvcalc import {document.file}")
     try:
         part = cls.model_validate(document.data)
     except ValidationError as error:

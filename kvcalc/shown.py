@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from kvcalc.units import parse_contexts, parse_tokens
 
 DEFAULT_CONTEXT = 131072
 SCREEN_DOTS = 150
-Model = str | ModelSpec
+Model = str | PathLike[str] | ModelSpec
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Picture:
 
 
 def _model(model: Model) -> ModelSpec:
-    return load_model(model) if isinstance(model, str) else model
+    return model if isinstance(model, ModelSpec) else load_model(model)
 
 
 def _context(model: ModelSpec, context: int | str | None) -> int:
@@ -127,7 +128,7 @@ def plot(
         UnknownName: no such figure, model or device.
         ScenarioError: a request that the figure cannot answer.
     """
-    listed = [models] if isinstance(models, str | ModelSpec) else list(models)
+    listed = [models] if isinstance(models, str | PathLike | ModelSpec) else list(models)
     contexts = () if context is None else (context,) if isinstance(context, int) else parse_contexts(context)
     scenario = Scenario(phase, contexts[-1] if contexts else DEFAULT_CONTEXT, batch, kv_format, weight_format)
     request = figures.Request(

@@ -218,7 +218,9 @@ def cell(value: Number, places: int = 3) -> str:
 
 def scaled(value: Number, unit: str, digits: int = 3) -> str:
     """`value` in base units with the decimal prefix that suits it: 3.35 TB/s, 989 TFLOP/s, 4.56 GFLOP."""
-    prefix = decimal_prefix(value)
+    scale = _DECIMAL[decimal_prefix(value)]
+    rounded = Fraction(significant(Fraction(value) / scale, digits).replace(",", "")) * scale
+    prefix = decimal_prefix(rounded)  # 999.9 million are 1.00 billion
     return f"{significant(Fraction(value) / _DECIMAL[prefix], digits)} {prefix}{unit}"
 
 

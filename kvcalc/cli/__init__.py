@@ -41,7 +41,8 @@ def main() -> None:
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
-        _complain(error.format_message(), "see `kvcalc --help`")
+        words = str(getattr(getattr(error, "ctx", None), "command_path", "")).split()
+        _complain(error.format_message(), f"see `{' '.join(['kvcalc', *words[-1:]]) if len(words) > 1 else 'kvcalc'} --help`")
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
 

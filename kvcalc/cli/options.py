@@ -16,7 +16,8 @@ app = typer.Typer(
     help="How much hardware does this language model actually eat?\n\nkvcalc estimate gemma-4-e2b -c 128K --on rtx-4090",
 )
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="A model id, or a path to a spec YAML.")]
+MODEL = "A model id; or a path to a spec, a config.json, its folder, a .gguf or .safetensors file; or hf:org/name"
+Model = Annotated[str, typer.Argument(metavar="MODEL", help=f"{MODEL}.")]
 Context = Annotated[
     str | None, typer.Option("-c", "--context", help="Tokens: 131072, 128K, 1M. Default: 128K, or the model's maximum if less.")
 ]

@@ -7,8 +7,10 @@ SUFFIXES = (".json", ".gguf", ".safetensors")
 
 
 def is_source(name: str) -> bool:
-    """Whether a MODEL is what a model ships (a file, a folder, hf:org/name), rather than a spec or an id."""
+    """Whether a MODEL is what a model ships (a file, a folder, a pipe, hf:org/name), rather than a spec or an id."""
     try:
-        return name.startswith(HUB) or name.endswith(SUFFIXES) or (bool(name) and Path(name).is_dir())
+        if name.startswith(HUB) or name.lower().endswith(SUFFIXES):
+            return True
+        return bool(name) and (Path(name).is_dir() or Path(name).is_fifo())
     except (OSError, ValueError):
         return False

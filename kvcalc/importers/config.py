@@ -288,14 +288,15 @@ class Config:
                 continue
             near = get_close_matches(name, self.journal.asked, n=1, cutoff=_TYPO)
             if near:
-                raise self.refuse(name[:SHOWN], "is not known", f"did you mean '{near[0]}'? (--ignore {name[:SHOWN]} if it sizes nothing)")
+                hint = f"did you mean '{near[0]}'? (kvcalc import --ignore {name[:SHOWN]} if it sizes nothing)"
+                raise self.refuse(name[:SHOWN], "is not known", hint)
             if value is False or value in ([], {}, "", 0):
                 continue
             if (_FACTORS if isinstance(value, float) else _SIZES).search(name.lower()):
                 raise self.refuse(
                     name[:SHOWN],
                     f"{shown(value)} is not understood for model_type {shown(self.model_type)}",
-                    f"--ignore {name[:SHOWN]} if it sizes nothing",
+                    f"kvcalc import --ignore {name[:SHOWN]} if it sizes nothing",
                 )
             left.append(name[:SHOWN])
         if left:
@@ -325,6 +326,8 @@ def parse_json(name: str, data: bytes) -> dict[str, Any]:
             found[key] = value
         return found
 
+    if not data.strip():
+        raise SpecError(f"{name}: is empty")
     try:
         value = json.loads(data.decode("utf-8-sig"), object_pairs_hook=once)
     except UnicodeDecodeError as error:

@@ -24,6 +24,7 @@ from kvcalc.spec import ModelSpec
 
 SECTIONS = ("text_config", "language_config", "llm_config")
 """Where a model of several modalities keeps its text model."""
+LISTED = 6
 THINKER = "thinker_config"
 HEADED = ("chatglm",)
 """Types whose architectures are called Model and have a head."""
@@ -133,10 +134,8 @@ def _text_model(c: Config) -> tuple[Config, Config]:
     if not isinstance(said, str):
         raise inner.refuse("model_type", f"must be text, not {shown(said)}")
     if said not in known:
-        listed = ", ".join(sorted(known))
-        raise inner.refuse(
-            "model_type", f"{shown(said)} is not known", did_you_mean(said[:SHOWN], known) or f"known types: {listed}"
-        )
+        some = f"known types: {', '.join(sorted(known)[:LISTED])} ... {len(known):,} of them: kvcalc list families"
+        raise inner.refuse("model_type", f"{shown(said)} is not known", did_you_mean(said[:SHOWN], known) or some)
     inner.model_type = said
     return inner, outer
 

@@ -1,8 +1,9 @@
 """What `diff` prints: two models side by side, what differs in which layers, and what that costs."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from kvcalc.difference import differences, ranges
+from kvcalc.difference import Difference, differences, ranges
 from kvcalc.report.table import Cell, Column, Document, Passage, Table, text_column
 from kvcalc.report.whatif import Rig, beside
 from kvcalc.spec import ModelSpec
@@ -24,7 +25,7 @@ def difference(change: Change, rig: Rig | None = None) -> Document:
 
 
 def _fields(one: ModelSpec, other: ModelSpec, names: tuple[str, str]) -> Table | str:
-    found = differences(one, other)
+    found = [*differences(one, other), *_beside(one, other)]
     if not found:
         return "No field of their layouts differs."
     most = max(len(one.plan), len(other.plan))
@@ -46,6 +47,21 @@ def _fields(one: ModelSpec, other: ModelSpec, names: tuple[str, str]) -> Table |
         text_column("layers", "layers"),
     )
     return Table(columns, tuple(rows))
+
+
+def _beside(one: ModelSpec, other: ModelSpec) -> Iterator[Difference]:
+    """Pieces outside the plain decode (drafts, towers) that hold another number of parameters."""
+    for name in dict.fromkeys([*one.optional_pieces, *other.optional_pieces]):
+        a, b = (_held(model, name) for model in (one, other))
+        if a != b:
+            yield Difference(f"--include {name}, parameters", a, b)
+
+
+def _held(model: ModelSpec, name: str) -> int | None:
+    """Parameters of a piece; None where the model has not got it."""
+    if name not in model.optional_pieces:
+        return None
+    return sum(w.copies * w.shape[0] * w.shape[1] * b.layers for b in model.optional_blocks(name) for w in b.weights if not w.buffer)
 
 
 def _where(layers: tuple[int, ...], most: int) -> str | None:

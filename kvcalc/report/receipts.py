@@ -320,7 +320,7 @@ def families() -> Table:
         {"family": name, "types": ", ".join(types), "about": about} for name, types, about in known_families()
     )
     columns = (text_column("family", "family"), text_column("types", "model types"), text_column("about", "about"))
-    return Table(columns, rows, notes=("a family is one file: docs/import.md",))
+    return Table(columns, rows, notes=("a family is one file: docs/import.md",), stacked=2)
 
 
 def engine(name: str) -> Document:

@@ -252,20 +252,20 @@ class Layout(NamedTuple):
 
 
 def laid_out(table: Table, most: int, *, tall: bool = True) -> Layout:
-    """A table within so many characters. Numbers and the first column are never cut: if they do not fit, it is wider.
+    """A table within so many characters. Numbers are never cut: if they do not fit, it is wider.
 
-    What is too wide folds its long texts, then narrows its gaps from the left, then folds shorter texts. `tall`: heads of numbers in
-    several lines.
+    What is too wide folds its long texts, then narrows its gaps from the left, then folds long names in the first column, then shorter
+    texts. `tall`: heads of numbers in several lines.
     """
     body, foot = table.body, table.foot
-    heads, widths, fixed = [], [], []
+    heads, widths, numbers = [], [], []
     for place, column in enumerate(table.columns):
         content = max((len(row[place]) for row in (*body, *foot)), default=0)
         head = _tall_head(column, max(content, MIN_HEAD_WIDTH)) if tall and column.numeric else [column.head]
         heads.append(head)
         widths.append(max(content, *map(len, head)))
-        fixed.append(column.numeric or place == 0)
-    widths, gaps = _fitted(widths, fixed, most)
+        numbers.append(column.numeric)
+    widths, gaps = _fitted(widths, numbers, most)
 
     def cut(cells: Sequence[str]) -> list[list[str]]:
         return [[text] if len(text) <= width else folded(text, width) for text, width in zip(cells, widths, strict=True)]
@@ -298,15 +298,16 @@ def _tall_head(column: Column, width: int) -> list[str]:
     return [*lines, column.unit] if column.unit or not lines else lines
 
 
-def _fitted(widths: Sequence[int], fixed: Sequence[bool], most: int) -> tuple[list[int], list[int]]:
+def _fitted(widths: Sequence[int], numbers: Sequence[bool], most: int) -> tuple[list[int], list[int]]:
     """Widths of columns and the gaps before them, within so many characters where that can be."""
     made, gaps = list(widths), [0, *[GAP] * (len(widths) - 1)][: len(widths)]
-    for floor in (PROSE_WIDTH, MIN_TEXT_WIDTH):
+    texts = [place for place, numeric in enumerate(numbers) if place and not numeric]
+    for floor, places in ((PROSE_WIDTH, texts), (PROSE_WIDTH, [] if all(numbers[:1]) else [0]), (MIN_TEXT_WIDTH, texts)):
         while sum(made) + sum(gaps) > most:
-            widest = max((width, place) for place, width in enumerate(made) if not fixed[place]) if not all(fixed) else (0, 0)
-            if widest[0] <= floor:
+            width, widest = max(((made[place], place) for place in places), default=(0, 0))
+            if width <= floor:
                 break
-            made[widest[1]] -= 1
+            made[widest] -= 1
         for place in range(1, len(gaps)):
             if sum(made) + sum(gaps) > most:
                 gaps[place] = LEAST_GAP

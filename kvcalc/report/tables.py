@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
+from shlex import quote
 from typing import Any
 
 from kvcalc import __version__
 from kvcalc.efficiency import Factor, efficiency, weight_width
 from kvcalc.hardware import Device
+from kvcalc.importers import is_source
 from kvcalc.ledger import Entry, Ledger, grouped, ledger, total, what_is_known
 from kvcalc.report.table import (
     Cell,
@@ -49,7 +51,8 @@ def estimate(book: Ledger, verdict: Answer | None = None, by: str = "piece", ask
         *(verdict.notes if verdict else ()),
         *_left_out(book),
         *(["time: of each piece alone; the total is less where one overlaps another"] if verdict and verdict.edge else []),
-        f"where each number comes from: kvcalc explain {asked or book.model.id}",
+        *(book.model.caveats if asked is not None and is_source(asked) else ()),
+        f"where each number comes from: kvcalc explain {quote(asked or book.model.id)}",
     ]
     return Document(f"{book.model.name} ({book.model.id})", tuple(parts), tuple(notes))
 

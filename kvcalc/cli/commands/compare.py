@@ -10,7 +10,7 @@ from kvcalc.cli.output import write
 
 @app.command()
 def compare(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Model ids or paths.")],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Model ids, or paths: spec, config.json, folder, .gguf.")],
     context: Annotated[str, typer.Option("-c", "--context", help="One context or several: 4K,32K,128K,1M.")] = "128K",
     batch: Batch = "1",
     on: Annotated[

@@ -81,6 +81,7 @@ def estimate(
     from kvcalc.catalog import load_model
     from kvcalc.cli.rig import rig
     from kvcalc.errors import ScenarioError
+    from kvcalc.importers import is_source
     from kvcalc.ledger import ledger, what_is_known
     from kvcalc.report import tables
     from kvcalc.roofline import answer
@@ -108,7 +109,7 @@ def estimate(
         book = applied(book, asked(allocator).reserve(spec, scenario))
     verdict = None if devices is None else answer(book, *devices)
     if form in ("json", "jsonl"):
-        for note in book.notes:
+        for note in (*book.notes, *(spec.caveats if is_source(model) else ())):
             print(f"note: {note}", file=sys.stderr)
         write_json(tables.estimate_json(book, verdict), form)
     else:

@@ -6,6 +6,7 @@ import typer
 
 from kvcalc.cli.options import (
     DEFAULT_CONTEXT,
+    MODEL,
     Batch,
     Columns,
     Context,
@@ -29,7 +30,7 @@ from kvcalc.cli.output import write
 def fit(
     model: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help="A model id, or a path to a spec YAML. None: every model of the catalogue."),
+        typer.Argument(metavar="[MODEL]", help=f"{MODEL}. None: every model of the catalogue."),
     ] = None,
     on: Annotated[
         str, typer.Option("--on", metavar="DEVICE", help="A device id or path, with a count if more: 8xh100-sxm.")

@@ -12,7 +12,7 @@ from kvcalc.cli.output import write
 @app.command()
 def plot(
     what: Annotated[str, typer.Argument(metavar="WHAT", help="The figure: memory, layers, ladder ... See `kvcalc list figures`.")],
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Model ids or paths.")],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Model ids, or paths: spec, config.json, folder, .gguf.")],
     out: Annotated[str | None, typer.Option("-o", "--out", metavar="FILE", help="The file: .svg, .pdf, .png or .pgf.")] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print the data behind the figure as CSV.")] = False,
     context: Annotated[

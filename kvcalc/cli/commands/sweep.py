@@ -12,7 +12,7 @@ from kvcalc.cli.options import Usable, app
 
 @app.command()
 def sweep(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Model ids or paths.")],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Model ids, or paths: spec, config.json, folder, .gguf.")],
     context: Annotated[
         str | None,
         typer.Option("-c", "--context", help="Tokens: 4K,128K, 4K..1M (doubling), 4K..1M*4, 1K..16K+1K. Default: as estimate."),
