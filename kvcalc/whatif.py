@@ -35,6 +35,7 @@ MEANINGS = {
     "heads too)",
     "linear-attention": "the model's own full attention in the layers that keep a state of fixed size",
     "indexer": "all entries read, instead of the few that an indexer chooses; no index keys",
+    "index-sharing": "an indexer with index keys of its own in every layer, instead of an earlier layer's choice",
     "kv-sharing": "every layer makes and keeps its own keys and values; where a prompt ran the sharing layers for its last tokens only, "
     "it runs them whole",
     "head-budget": "as many query heads in every layer as in the one that has most; as many KV heads as before, or as these divide",
@@ -419,7 +420,7 @@ def _without_streams(model: ModelSpec) -> dict[str, Any] | None:
     return data
 
 
-BY_LAYER = ("gqa", "low-rank-projections", "latent", "key-is-value", "window", "compression", "indexer")
+BY_LAYER = ("gqa", "low-rank-projections", "latent", "key-is-value", "window", "compression", "indexer", "index-sharing")
 _UNDO: dict[str, Callable[[ModelSpec], dict[str, Any] | None]] = {
     **{trick: _by_layer(trick) for trick in BY_LAYER},
     "linear-attention": _without_linear,

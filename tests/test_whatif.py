@@ -554,3 +554,12 @@ def test_a_layer_with_a_recurrent_state_stands_in_for_none() -> None:
     """Zamba2's layers with a block keep a state of their own: no layer of the model is attention alone."""
     assert "linear-attention" not in tricks(load_model("zamba2-2.7b"))
     assert "linear-attention" in tricks(load_model("nemotron-h-8b"))
+
+
+def test_shared_indexers_undone_give_every_layer_its_index_keys() -> None:
+    """GLM-5.2: 21 of 78 layers have an indexer; GLM-5, which is the same otherwise, has one in each."""
+    shared, whole = load_model("glm-5.2"), without(load_model("glm-5.2"), "index-sharing")
+    scenario = Scenario(context=5000, kv_format="bf16")
+    assert ledger(whole, scenario).totals.state_bytes - ledger(shared, scenario).totals.state_bytes == 57 * 128 * 2 * 5000
+    assert ledger(whole, scenario).totals.state_bytes == ledger(load_model("glm-5"), scenario).totals.state_bytes
+    assert list(tricks(shared)) == ["indexer", "index-sharing"]

@@ -38,7 +38,8 @@ class DSA(LatentAttention):
         return Top(self.index_topk, EVERY)
 
     def without(self, site: Site) -> dict[str, dict[str, Any]]:
-        return {"indexer": self.dense_latent()}
+        found = {"indexer": self.dense_latent()}
+        return found if self.indexer_type == "full" else found | {"index-sharing": self._but(indexer_type="full")}
 
     def rows(self, site: Site) -> Iterator[Row]:
         yield from self.latent_rows(site, EVERY, self.chosen)

@@ -42,8 +42,8 @@ def whatif(
         typer.Option(
             "--without",
             metavar="TRICK",
-            help="gqa, low-rank-projections, latent, key-is-value, window, compression, linear-attention, indexer, kv-sharing, "
-            "head-budget, per-layer-embeddings, hyper-connections. Repeat it. What each means: kvcalc explain whatif.",
+            help="gqa, low-rank-projections, latent, key-is-value, window, compression, linear-attention, indexer, index-sharing, "
+            "kv-sharing, head-budget, per-layer-embeddings, hyper-connections. Repeat it. What each means: kvcalc explain whatif.",
         ),
     ] = None,
     ladder: Annotated[
