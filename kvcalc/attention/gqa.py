@@ -6,7 +6,7 @@ Worked    llama-3.1-8b, bf16, growth: 32 x 8 x (128 + 128) x 2 = 131,072 bytes
 Omits     softmax, norms and rotary embeddings in the FLOPs; learned sink logits are weights, not state
 Assumes   the window counts the current token; K and V are both stored where both come from one projection (attention_k_eq_v)
 Used by   Llama, Qwen, Mistral, Gemma, Laguna, gpt-oss, GPT-2
-Source    Ainslie et al. 2023, arXiv:2305.13245; Vaswani et al. 2017, arXiv:1706.03762
+Source    Ainslie et al. 2023, arXiv:2305.13245; Vaswani et al. 2017, arXiv:1706.03762; Ye et al. 2024, arXiv:2410.05258
 """
 
 from collections.abc import Iterator
@@ -17,6 +17,10 @@ from pydantic import Field, model_validator
 from kvcalc.kind import Count, Row, Site, Tokens, Weight, Width, Work, vector
 from kvcalc.projections import GroupedQuery, grouped_output, low_rank_query
 from kvcalc.slots import EVERY, Chunk, Law, Window
+
+VALUES_OF_A_PAIR = 2
+LAMBDAS = 4
+"""Vectors of head_dim whose products weigh the subtracted half."""
 
 
 class GQA(GroupedQuery):
@@ -41,6 +45,10 @@ class GQA(GroupedQuery):
     output_gate: Literal["per_head", "per_element"] | None = Field(None, description="Gate on the attention output")
     output_norm: bool = Field(False, description="A norm on the attention output, before the output projection")
     learned_sinks: bool = Field(False, description="One learned sink logit per query head")
+    differential: bool = Field(
+        False, description="Each head mixes the values of two, and half the heads are subtracted from the others (DIFF Transformer)"
+    )
+    value_mask: bool = Field(False, description="A score per KV head, made from the values, masks tokens (Doge)")
 
     @model_validator(mode="after")
     def _consistent(self) -> "GQA":
@@ -48,6 +56,8 @@ class GQA(GroupedQuery):
             raise ValueError("window and attention_chunk_size exclude each other")
         if self.sink_tokens is not None and self.window is None:
             raise ValueError("sink_tokens needs a window")
+        if self.differential and self.num_key_value_heads % VALUES_OF_A_PAIR:
+            raise ValueError("differential needs an even number of KV heads")
         if (self.qk_norm_all_heads or self.qk_norm_bias) and not self.qk_norm:
             raise ValueError("qk_norm_all_heads and qk_norm_bias need qk_norm")
         if self.store_k_eq_v_once and not self.attention_k_eq_v:
@@ -124,8 +134,16 @@ class GQA(GroupedQuery):
             yield vector("output_norm", "norms", value)
         if self.learned_sinks:
             yield vector("sinks", "attention", heads, split=heads)
+        if self.differential:
+            yield vector("lambda", "attention", self.head_dim, copies=LAMBDAS)
+        if self.value_mask:
+            yield Weight("dt_proj", "attention", (kv_heads, value_out))
+            yield vector("mask_scale", "attention", kv_heads)
+            if self.qkv_bias:
+                yield vector("dt_bias", "attention", kv_heads)
 
     def work(self, site: Site) -> Iterator[Work]:
         heads = self.num_attention_heads
         yield Work("scores", "attention", 2 * heads * self.head_dim, self.visible, "score", split=heads)
-        yield Work("value mix", "attention", 2 * heads * self.value_dim, self.visible, "mix", split=heads)
+        mixed = self.value_dim * (VALUES_OF_A_PAIR if self.differential else 1)
+        yield Work("value mix", "attention", 2 * heads * mixed, self.visible, "mix", split=heads)

@@ -12,7 +12,7 @@ from kvcalc.importers.layout import Drafts, Layer, Layout
 
 HIDDEN = ("hidden_size", "n_embd", "n_embed", "d_model", "model_dim", "embedding_dim")
 DEPTH = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_blocks")
-HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
+HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads")
 KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num", "num_attention_groups")
 HEAD_DIM = ("head_dim", "kv_channels", "attention_head_dim")
 VOCAB = ("vocab_size", "padded_vocab_size")
@@ -366,6 +366,18 @@ def decoder(
 def tied_embeddings(c: Config, *, default: bool) -> bool:
     """Whether the head is the embedding's matrix. Where the config does not say it, the class's default, which is then stated."""
     return c.flag("tie_word_embeddings", "tie_embedding", "share_input_output_layers", default=default, stated=True)
+
+
+def tied_outside(c: Config) -> None:
+    """In a class that looks only outside the text model's section for it: whether the head is the embedding's matrix."""
+    if c.outer is not None:
+        c.fields = c.fields | {"tie_word_embeddings": c.outer.flag("tie_word_embeddings", stated=True)}
+
+
+def tied_against_class(c: Config) -> None:
+    """Says so where the config ties the head and the class in transformers cannot."""
+    if c.flag("tie_word_embeddings"):
+        c.caveat("The head is the embedding's matrix, as the config says; transformers' class cannot tie them and holds both.")
 
 
 def residual(norms: int, *, norm_bias: bool = False) -> dict[str, Any]:

@@ -27,11 +27,14 @@ class PlainResidual(Residual):
     norm_bias: bool = Field(False, description="LayerNorm with bias")
     embedding_norm: bool = Field(False, description="A norm on the embeddings, before the first layer")
     no_final_norm: bool = Field(False, description="The final norm has no weights, or there is none")
+    stream_scales: bool = Field(False, description="The stream has a learned scale per element in each of its two sums")
 
     def weights(self, site: Site) -> Iterator[Weight]:
         norms = self.norms_per_layer * site.blocks // BLOCKS
         if norms:
             yield vector("layer_norms", "norms", site.hidden_size, copies=norms * (1 + self.norm_bias))
+        if self.stream_scales:
+            yield vector("stream_scales", "residual_scaling", site.hidden_size, copies=site.blocks)
 
     def model_weights(self, site: Site) -> Iterator[Weight]:
         if not self.no_final_norm:

@@ -26,6 +26,7 @@ from kvcalc.importers.pieces import (
     moe_after_dense,
     pairs,
     shared_width,
+    tied_against_class,
     undrafted,
 )
 
@@ -37,6 +38,7 @@ OFF = ("use_bias", "use_qkv_bias", "attention_bias", "use_mla_nope", "multi_gate
 
 
 def read(c: Config) -> Layout:
+    tied_against_class(c)
     for name in OFF:
         c.must(name, False)
     c.must("router_type", "topN")

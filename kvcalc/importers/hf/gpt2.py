@@ -1,4 +1,4 @@
-"""GPT-2: multi-head attention, biases everywhere, a table of positions. The MLP is four times as wide as the stream where
+"""GPT-2 and GPT-SW3: multi-head attention, biases everywhere, a table of positions. The MLP is four times as wide as the stream where
 `n_inner` is null."""
 
 from typing import Any
@@ -7,7 +7,7 @@ from kvcalc.importers.config import Config, Known, number
 from kvcalc.importers.layout import Layout
 from kvcalc.importers.pieces import HEAD_DIM, HEADS, decoder, grouped_query, hidden_size
 
-TYPES = ("gpt2",)
+TYPES = ("gpt2", "gpt-sw3")
 TIMES = 4
 
 

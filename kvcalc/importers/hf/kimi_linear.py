@@ -22,6 +22,7 @@ from kvcalc.importers.pieces import (
     moe_after_dense,
     pairs,
     shared_width,
+    tied_against_class,
 )
 
 TYPES = ("kimi_linear", "kimi_k3")
@@ -77,6 +78,7 @@ def must_say(c: Config | None, *names: str) -> None:
 
 
 def read(c: Config) -> Layout:
+    tied_against_class(c)
     c.must("attention_bias", False)
     c.must("moe_router_activation_func", "sigmoid")
     c.ignore("num_nextn_predict_layers", "use_grouped_topk", "num_expert_group", "moe_renormalize")

@@ -112,12 +112,28 @@ def routed(c: Config) -> dict[str, Any]:
     )
 
 
-def read(c: Config) -> Layout:
+def full(c: Config) -> dict[str, Any]:
+    """Grouped-query attention."""
+    width = head_dim(c, 1, "head_dim", "attention_head_dim", default=HEAD_DIM)
+    return grouped_query(c, head_dim=width, num_key_value_heads=c.count("num_key_value_heads"))
+
+
+def dense(c: Config) -> dict[str, Any]:
+    """A plain MLP."""
+    return mlp(c, gated=False, mlp_bias=c.flag("mlp_bias"))
+
+
+def unsized(c: Config) -> None:
+    """What sizes nothing, or is always the same."""
     c.must("sliding_window")
     c.must("attention_bias", False)
     c.must("tie_word_embeddings", False)
     c.ignore("expand", "chunk_size", "mamba_chunk_size", "mamba_hidden_act", "mlp_hidden_act", "moe_shared_expert_overlap")
     c.ignore(*OF_SOME_LAYERS)
+
+
+def read(c: Config) -> Layout:
+    unsized(c)
     layers, drafts = order(c), drafting(c)
     used = {name for layer in (*layers, *drafts.layers) for name in layer[:2]}
     attention: dict[str, Any] = {"none": {"kind": "none"}}
@@ -127,10 +143,9 @@ def read(c: Config) -> Layout:
         attention["mamba"] = state_space(c)
         state["recurrent"] = recurrent_format(c)
     if "full" in used:
-        width = head_dim(c, 1, "head_dim", "attention_head_dim", default=HEAD_DIM)
-        attention["full"] = grouped_query(c, head_dim=width, num_key_value_heads=c.count("num_key_value_heads"))
+        attention["full"] = full(c)
     if "mlp" in used:
-        feedforward["mlp"] = mlp(c, gated=False, mlp_bias=c.flag("mlp_bias"))
+        feedforward["mlp"] = dense(c)
     if "moe" in used:
         feedforward["moe"] = routed(c)
     layout = decoder(c, attention, feedforward, layers=layers, state=state, draft=drafts, depth="the list of blocks")

@@ -2,12 +2,13 @@
 
 from kvcalc.importers.config import Config, Known, number
 from kvcalc.importers.layout import Layout
-from kvcalc.importers.pieces import decoder, hidden_size
+from kvcalc.importers.pieces import decoder, hidden_size, tied_against_class
 
 TYPES = ("xlstm",)
 
 
 def read(c: Config) -> Layout:
+    tied_against_class(c)
     c.must("use_bias", False)
     c.must("add_out_norm", True)
     c.ignore("chunk_size", "max_inference_chunksize", "autocast_kernel_dtype", "inference_state_dtype", "weight_mode", "mode")
