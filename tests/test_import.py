@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import types
 from collections import Counter
 from dataclasses import replace
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from kvcalc.catalog import check_file, load_model, model_ids
 from kvcalc.errors import KvcalcError
@@ -580,5 +582,56 @@ def test_layers_that_are_left_out_keep_their_format() -> None:
 def test_a_pattern_that_counts_layers_is_said_and_not_run() -> None:
     said = {"quant_method": "fp8", "ignore": ["re:.*(a+)+layers.(0|1).mlp$"]}
     model = read(LLAMA | {"quantization_config": said}).model
-    assert any("Not read is the pattern" in caveat for caveat in model.caveats)
+    assert any("Not read are patterns" in caveat for caveat in model.caveats)
     assert model.storage.weights == {"attention": "fp8", "dense_mlp": "fp8"}
+
+
+# -- a config is not trusted --------------------------------------------------------------------------------------------------------
+
+BREAKS_OUT = "zq\x1b[31m\n\u2028\x85\u202e # a:  'b\" \ud800"
+
+
+@pytest.mark.parametrize("config", [LLAMA | {BREAKS_OUT: "x"}, {"model_type": BREAKS_OUT * 99, "text_config": LLAMA}])
+def test_a_name_in_a_caveat_stays_on_its_line(config: dict[str, Any]) -> None:
+    found = read(config)
+    assert found.model.caveats and all(caveat.isprintable() and len(caveat) < 300 for caveat in found.model.caveats)
+    assert yaml.safe_load(found.text)["caveats"] == list(found.model.caveats)
+
+
+@pytest.mark.parametrize("name", ["layer" + BREAKS_OUT, "num_hidden_layer" + "\x1b", "x" * 9_999 + "_head"])
+def test_a_name_in_a_refusal_stays_on_its_line(name: str) -> None:
+    with pytest.raises(KvcalcError) as refused:
+        read(LLAMA | {name: "x"})
+    for text in (refused.value.message, refused.value.hint or ""):
+        assert text.isprintable() and len(text) < 300
+
+
+MANY = range(90_000)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"scaling_" * 100_000 + "\n": "x"}, None),
+        ({"_ids" * 100_000 + "\n": "x"}, None),
+        ({f"zq{place}": False for place in MANY}, "90,007 fields, more than 4,096|no config has so many"),
+        ({"quantization_config": {"quant_method": "fp8", "ignore": ["mlp"] * len(MANY)}}, None),
+        ({"quantization_config": {"quant_method": "fp8", "ignore": [f"mlp {place}" for place in MANY]}}, None),
+        ({"quantization_config": {"quant_method": "fp8", "ignore": [f"re:a{chr(place + 999)}1" for place in MANY]}}, None),
+        ({"quantization_config": {"quant_method": "fp8", "weight_block_size": [1] * 4_096}}, "is a format that is not known"),
+        (
+            {"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {str(place): {} for place in MANY}}},
+            "90,000 groups are more than 64",
+        ),
+        ({"quantization": {"bits": 4, "group_size": 64} | {f"mlp.{place}": {"bits": 8, "group_size": 64} for place in MANY}}, None),
+    ],
+)
+def test_a_crafted_config_takes_no_long_time(change: dict[str, Any], why: str | None) -> None:
+    start = time.process_time()
+    if why is None:
+        assert all(len(caveat) < 300 for caveat in read(LLAMA | {"num_hidden_layers": 2_000} | change).model.caveats)
+    else:
+        with pytest.raises(KvcalcError, match=why) as refused:
+            read(LLAMA | change)
+        assert len(refused.value.message) < 300
+    assert time.process_time() - start < 4

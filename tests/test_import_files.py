@@ -305,6 +305,13 @@ def test_metadata_that_is_not_that_of_the_tensors_is_refused(change: dict[str, A
     assert "\n" not in refused.value.message
 
 
+def test_a_width_that_does_not_divide_is_refused(tmp_path: Path) -> None:
+    case = next(case for case in CASES.values() if case["architecture"] == "granitehybrid")
+    write(tmp_path / "odd.gguf", "granitehybrid", case["metadata"] | {"granitehybrid.embedding_length": 0}, table(case))
+    with pytest.raises(SpecError, match=r"ssm\.inner_size: [0-9,]+ is no multiple of embedding_length 0"):
+        read_gguf(tmp_path / "odd.gguf")
+
+
 def test_other_architectures_are_refused_with_those_that_are_known(tmp_path: Path) -> None:
     case = CASES["llama"]
     for name in ("clip", "made-up"):
@@ -424,6 +431,8 @@ HUGE = (1 << 64) - 1
         (file_of([ARCH], []), "llama.block_count: is not in the file"),
         (file_of([ARCH, key("split.count", 2, struct.pack("<H", 3))], []), "one of 3 files"),
         (file_of([key("general.architecture", 8, text("\x1b[31mred\n"))], []), "is not known"),
+        (file_of([key(f"k{place}", 8, text("x" * 65_000)) for place in range(260)], []), "is longer than 16,000,000 bytes"),
+        (file_of([key(f"k{place}", 9, struct.pack("<IQ", 0, 16_384) + bytes(16_384)) for place in range(260)], []), "is longer than 16"),
     ],
 )
 def test_crafted_files_are_refused_at_once_and_in_little_memory(data: bytes, why: str, tmp_path: Path) -> None:
@@ -571,7 +580,8 @@ def one(dtype: Any = "F16", shape: Any = (2, 2), offsets: Any = (0, 8)) -> dict[
     [
         (b"", "ends too early"),
         (b"\1\0\0", "ends too early"),
-        (header({}, length=HUGE), "longer than the 100,000,000"),
+        (header({}, length=HUGE), "longer than 64,000,000"),
+        (header({"norm" * 100_000 + "\n": one()}, 8), "its name is longer than 256"),
         (header({}, length=5_000), "ends too early"),
         (header(b"[" * 50_000), "JSON"),
         (header(b"{}" + b" " * 10, 3), "goes on after its last tensor"),
@@ -616,7 +626,7 @@ def test_crafted_headers_are_refused_at_once_and_in_little_memory(data: bytes, w
 
 def test_many_tensors_that_nothing_explains_take_no_long_time(tmp_path: Path) -> None:
     more = {f"model.layers.0.self_attn.more.{number}.weight": number for number in range(30_000)}
-    more |= {"model.layers.000000000" + "9" * 5_000: 1, "model.layers.²": 2}
+    more |= {"model.layers.000000000" + "9" * 200: 1, "model.layers.²": 2}
     folder = folder_of(tmp_path / "many", None)
     entries = {name: one(shape=(1,), offsets=(2 * at, 2 * at + 2)) for at, name in enumerate(more)}
     (folder / "model.safetensors").write_bytes(header(entries, 2 * len(more)))

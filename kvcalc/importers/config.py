@@ -6,7 +6,8 @@ A field is read under all names that it goes by. A field that is there under two
 
 import json
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,7 +19,10 @@ MAX_BYTES = 8_000_000
 MAX_WIDTH = 1 << 20
 MAX_ROWS = 1 << 36
 MAX_LIST = 4_096
+MAX_FIELDS = 4_096
 SHOWN = 60
+LISTED = 4
+MAX_UNREAD = 40
 MAX_DRAFTS = 8
 """Draft layers, of which the lists of layers may have entries, too."""
 _TYPO = 0.86
@@ -43,7 +47,8 @@ HARMLESS = re.compile(
     r"|router_dtype|num_logits_to_keep|use_mamba_kernels|inference_runner|validate_runner_input|pad_vocab_size_multiple"
     r"|attention_softmax_in_fp32|scale_attention_softmax_in_fp32|scale_attn_weights|reorder_and_upcast_attn|fp32_residual_connection"
     r"|query_pre_attn_scalar|attn_logit_softcapping|final_logit_softcapping|logit_scale|swiglu_limit|router_(logit_)?z_.*|norm_softmax"
-    r"|max_batch_size|pre_allocate_kv_cache|max_sequence_length|pad_key_length|bias_dropout_fusion|clip_qkv"
+    r"|max_batch_size|pre_allocate_kv_cache|max_sequence_length|pad_key_length|bias_dropout_fusion|clip_qkv",
+    re.DOTALL,  # else a name with a line break in it takes time that grows with the square of its length
 )
 """Fields that size nothing, in any family: tokens, positions, training, generation, what another reader takes."""
 
@@ -70,8 +75,22 @@ class Known(int):
 
 def shown(value: object) -> str:
     """A value of a config in an error: short, on one line."""
-    text = ascii(value) if not isinstance(value, str) else ascii(value[: 2 * SHOWN])
-    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+    return _cut(ascii(value[: 2 * SHOWN] if isinstance(value, str) else value), SHOWN)
+
+
+def unquoted(name: str, most: int = SHOWN) -> str:
+    """A name that a file chose, within a sentence: short, and nothing in it but printable ASCII."""
+    return _cut(ascii(name[: 2 * most])[1:-1], most)
+
+
+def listed(names: Sequence[str], most: int = LISTED) -> str:
+    """Some names that a file chose, within a sentence."""
+    first = ", ".join(unquoted(name) for name in names[:most])
+    return first if len(names) <= most else f"{first} and {len(names) - most:,} more"
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def number(value: int, origin: str) -> Known:
@@ -97,7 +116,7 @@ class Config:
         file: name of the file, for errors.
         fields: the mapping.
         section: path of the section with a dot at its end, empty for the file itself.
-        model_type: the type under which a reader was found.
+        journal: that of the file, which its sections share.
     """
 
     def __init__(self, file: str, fields: dict[str, Any], section: str = "", journal: Journal | None = None) -> None:
@@ -117,7 +136,7 @@ class Config:
 
     def refuse(self, name: str, why: str, hint: str | None = None) -> SpecError:
         """The refusal that names a field."""
-        return SpecError(f"{self.file}: {self.section_name}{name}: {why}", hint)
+        return SpecError(f"{self.file}: {unquoted(self.section_name + name, 2 * SHOWN)}: {why}", hint)
 
     def value(self, *names: str) -> tuple[str, Any]:
         """The field under the first of its names that is there, not null; (first name, None) if none is. Refuses two that differ."""
@@ -279,6 +298,8 @@ class Config:
 
     def settle(self) -> None:
         """Look at the fields that nobody read. Refuses one that may size something; the others become a caveat."""
+        if len(self.fields) > MAX_FIELDS:
+            raise SpecError(f"{self.file}: {len(self.fields):,} fields, more than {MAX_FIELDS:,}: no config has so many")
         left = []
         for name, value in self.fields.items():
             path = self.section_name + name
@@ -286,21 +307,21 @@ class Config:
                 continue
             if value is None:
                 continue
-            near = get_close_matches(name, self.journal.asked, n=1, cutoff=_TYPO)
+            near = get_close_matches(name[: 2 * SHOWN], self.journal.asked, n=1, cutoff=_TYPO)
             if near:
-                hint = f"did you mean '{near[0]}'? (kvcalc import --ignore {name[:SHOWN]} if it sizes nothing)"
-                raise self.refuse(name[:SHOWN], "is not known", hint)
+                hint = f"did you mean '{near[0]}'? (kvcalc import --ignore {unquoted(name)} if it sizes nothing)"
+                raise self.refuse(name, "is not known", hint)
             if value is False or value in ([], {}, "", 0):
                 continue
             if (_FACTORS if isinstance(value, float) else _SIZES).search(name.lower()):
                 raise self.refuse(
-                    name[:SHOWN],
+                    name,
                     f"{shown(value)} is not understood for model_type {shown(self.model_type)}",
-                    f"kvcalc import --ignore {name[:SHOWN]} if it sizes nothing",
+                    f"kvcalc import --ignore {unquoted(name)} if it sizes nothing",
                 )
-            left.append(name[:SHOWN])
+            left.append(name)
         if left:
-            self.caveat(f"Fields of the config that were not read: {', '.join(sorted(left))}.")
+            self.caveat(f"Fields of the config that were not read: {listed(sorted(left), MAX_UNREAD)}.")
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -319,14 +340,13 @@ def parse_json(name: str, data: bytes) -> dict[str, Any]:
     """The object in some bytes of JSON. `name` stands for the file in errors. Raises SpecError."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in found:
-                raise SpecError(f"{name}: {shown(key)} is there twice")
-            found[key] = value
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            twice = next(key for key, many in Counter(key for key, _ in pairs).items() if many > 1)
+            raise SpecError(f"{name}: {shown(twice)} is there twice")
         return found
 
-    if not data.strip():
+    if not data or data.isspace():
         raise SpecError(f"{name}: is empty")
     try:
         value = json.loads(data.decode("utf-8-sig"), object_pairs_hook=once)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kvcalc.errors import SpecError
-from kvcalc.importers.config import shown
+from kvcalc.importers.config import MAX_UNREAD, SHOWN, listed
 from kvcalc.importers.gguf_config import config_of, renamed
 from kvcalc.importers.gguf_file import GGUF, read_file
 from kvcalc.importers.inventory import Named, Tensor, held_against, reworded, with_caveats
@@ -140,7 +140,7 @@ def read_gguf(path: str | Path, *, id: str | None = None, ignore: Iterable[str] 
     file = read_file(path)
     fields, origins, keys = config_of(file)
     title = file.metadata.get("general.name")
-    title = title if isinstance(title, str) and title.strip() and title.isprintable() else Path(path).stem
+    title = title[:SHOWN] if isinstance(title, str) and title.strip() and title.isprintable() else Path(path).stem
     try:
         imported = import_config(file.name, fields, id=id or id_of(Path(path).stem), title=title, ignore=ignore)
     except SpecError as error:
@@ -148,7 +148,7 @@ def read_gguf(path: str | Path, *, id: str | None = None, ignore: Iterable[str] 
     data = reworded(imported.data, lambda text: renamed(text, origins)) | {"sources": {"gguf": file.name}}
     imported = Imported(imported.model, data, imported.notes)
     if keys.unread:
-        unread = f"Keys of the file that were not read: {', '.join(shown(key)[1:-1] for key in keys.unread)}."
+        unread = f"Keys of the file that were not read: {listed(keys.unread, MAX_UNREAD)}."
         imported = with_caveats(imported, file.name, [unread])
     return held_against(imported, file.name, [named(tensor, keys.layers) for tensor in file.tensors], strict=True)
 

@@ -24,7 +24,8 @@ HARMLESS = re.compile(
     r"rope\..*|vocab_size|.*(epsilon|_eps|scale|softcapping|clamp.*|_norm)|expert_(gating_func|group_count|group_used_count)|pooling_type"
     r"|attention\.(causal|temperature_.*|clamp_kqv|max_alibi_bias|group_norm_groups|scale)|activation_sparsity_scale|altup\.active_idx"
     r"|.*feed_forward_length|attention\.(head_count_kv|value_length.*|indexer\.types)|expert_shared_count|interleave_moe_layer_step"
-    r"|tensor_data_layout|use_parallel_residual|token_.*|hidden_activation|ssm\.dt_b_c_rms|.*swiglu.*|n_deepstack_layers|decoder_.*"
+    r"|tensor_data_layout|use_parallel_residual|token_.*|hidden_activation|ssm\.dt_b_c_rms|.*swiglu.*|n_deepstack_layers|decoder_.*",
+    re.DOTALL,  # else a key with a line break in it takes time that grows with the square of its length
 )
 """Keys that size nothing, in any architecture (positions, scales, the choice of experts), and keys whose sizes the tensors confirm."""
 
@@ -126,6 +127,14 @@ class Keys:
         for key in keys.values():
             self.number(key)
         return self.fields(**keys)
+
+    def quotient(self, field: str, key: str, by: str) -> Fields:
+        """A field that is the number of one key divided by that of another, without a remainder."""
+        whole, part = self.number(key), self.number(by)
+        if not part or whole % part:
+            raise self.refuse(key, f"{whole:,} is no multiple of {by} {part:,}")
+        self.origins[field] = f"{self.architecture}.{key} / {by}"
+        return {field: whole // part}
 
 
 # -- what many have in common -------------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ MAX_KEY = 65_535
 MAX_TEXT = 65_536
 MAX_LISTED = 16_384
 MAX_STRINGS = 4_000_000
+MAX_KEPT = 16_000_000
 MAX_SPLITS = 2_000
 MAX_DIMENSIONS = 4
 MAX_ELEMENTS = 1 << 50
@@ -75,20 +76,24 @@ def read_file(path: str | Path) -> GGUF:
         SpecError: it is not there, is damaged, or is not such a file; one line.
     """
     path = Path(path)
-    parts = [_read(file) for file in _files(path)]
-    first = parts[0]
-    for number, part in enumerate(parts):
-        if len(parts) > 1 and part.metadata.get("split.no") != number:
+    files = _files(path)
+    first = _read(files[0])
+    tensors = list(first.tensors)
+    for number, file in enumerate(files):
+        part = _read(file) if number else first
+        if len(files) > 1 and part.metadata.get("split.no") != number:
             raise SpecError(f"{part.name}: split.no is {shown(part.metadata.get('split.no'))}, and the name of the file says {number}")
-    tensors = tuple(tensor for part in parts for tensor in part.tensors)
+        tensors += part.tensors if number else ()
+        if len(tensors) > MAX_TENSORS:
+            raise SpecError(f"{part.name}: more than {MAX_TENSORS:,} tensors in the files up to this one")
     said = first.metadata.get("split.tensors.count")
-    if len(parts) > 1 and said != len(tensors):
-        raise SpecError(f"{first.name}: split.tensors.count is {shown(said)}, and the {len(parts)} files hold {len(tensors):,} tensors")
-    if len(parts) == 1 and first.metadata.get("split.count", 1) not in (0, 1):
+    if len(files) > 1 and said != len(tensors):
+        raise SpecError(f"{first.name}: split.tensors.count is {shown(said)}, and the {len(files)} files hold {len(tensors):,} tensors")
+    if len(files) == 1 and first.metadata.get("split.count", 1) not in (0, 1):
         raise SpecError(f"{first.name}: is one of {shown(first.metadata['split.count'])} files, which its name does not say")
     if len({tensor.name for tensor in tensors}) != len(tensors):
         raise SpecError(f"{first.name}: a tensor is in two of the files")
-    return GGUF(str(path), first.metadata, tensors)
+    return GGUF(str(path), first.metadata, tuple(tensors))
 
 
 def _files(path: Path) -> list[Path]:
@@ -127,6 +132,7 @@ class _Reader:
         self.name, self.stream, self.size, self.left = name, stream, size, size
         self.order = "<"
         self.strings = 0
+        self.kept = 0
 
     def refuse(self, why: str) -> SpecError:
         return SpecError(f"{self.name}: {why}")
@@ -147,6 +153,7 @@ class _Reader:
             key = self.text(MAX_KEY, "a key")
             if not key or key in metadata:
                 raise self.refuse(f"key {shown(key)} is {'there twice' if key else 'empty'}")
+            self.keep(key, len(key))
             metadata[key] = self.value(key, self.number("I"))
         infos = [self.tensor() for _ in range(tensors)]
         self.check(infos, metadata.get("general.alignment", ALIGNMENT))
@@ -174,11 +181,20 @@ class _Reader:
 
     def number(self, code: str) -> int:
         """The next number."""
-        data = self.take(struct.calcsize("=" + code))
-        if code == "?" and data not in (b"\0", b"\1"):
-            raise self.refuse(f"a flag is {data[0]}, neither 0 nor 1")
-        value: int = struct.unpack(self.order + code, data)[0]
-        return value
+        return self.numbers(code, 1)[0]
+
+    def numbers(self, code: str, count: int) -> list[int]:
+        """The next numbers, all of one type."""
+        data = self.take(count * struct.calcsize("=" + code))
+        if code == "?" and (odd := data.strip(b"\0\1")):
+            raise self.refuse(f"a flag is {odd[0]}, neither 0 nor 1")
+        return list(struct.unpack(f"{self.order}{count}{code}", data))
+
+    def keep(self, key: str, count: int) -> None:
+        """Refuses metadata that would fill the memory: `count` more bytes of the file are kept."""
+        self.kept += count
+        if self.kept > MAX_KEPT:
+            raise self.refuse(f"metadata up to {shown(key)} is longer than {MAX_KEPT:,} bytes: no model has so much")
 
     def text(self, most: int, what: str) -> str:
         """A text: its length, then UTF-8."""
@@ -210,13 +226,15 @@ class _Reader:
         if count > MAX_LISTED:
             self.skip(count * struct.calcsize("=" + code))
             return None
-        return [self.number(code) for _ in range(count)]
+        self.keep(key, count * _LENGTH)
+        return [*self.numbers(code, count)]
 
     def long_text(self, key: str) -> str | None:
         length = self.number("Q")
         if length > MAX_TEXT:
             self.skip(length)
             return None
+        self.keep(key, length)
         try:
             return self.take(length).decode()
         except UnicodeDecodeError:

@@ -12,7 +12,7 @@ from math import gcd, prod
 from typing import Any, NamedTuple
 
 from kvcalc.errors import SpecError
-from kvcalc.importers.config import Known, shown
+from kvcalc.importers.config import LISTED, Known, listed
 from kvcalc.importers.model import Imported, validated
 from kvcalc.ledger import ledger, total
 from kvcalc.scenario import Scenario
@@ -20,8 +20,6 @@ from kvcalc.spec import ModelSpec
 
 Place = int | None
 """A layer; None outside the layers."""
-
-LISTED = 4
 
 
 class Tensor(NamedTuple):
@@ -75,10 +73,10 @@ class Match:
         if len(self.unequal) > LISTED:
             found.append(f"{len(self.unequal) - LISTED:,} more of such")
         if self.missing:
-            found.append(f"the file lacks {_listed([_at(key, place) for key, place in self.missing])}")
+            found.append(f"the file lacks {listed([_at(key, place) for key, place in self.missing])}")
         if self.unknown:
             size = sum(tensor.bytes for tensor in self.unknown)
-            found.append(f"the spec has no weight for {_listed([tensor.name for tensor in self.unknown])} ({size:,} bytes)")
+            found.append(f"the spec has no weight for {listed([tensor.name for tensor in self.unknown])} ({size:,} bytes)")
         return found
 
 
@@ -102,7 +100,7 @@ def held_against(imported: Imported, name: str, tensors: Sequence[Named], *, str
     for what in dict.fromkeys(tensor.aside for tensor in tensors if tensor.aside is not None):
         aside = [tensor.tensor for tensor in tensors if tensor.aside == what]
         size = sum(tensor.bytes for tensor in aside)
-        caveats.append(f"Not counted are {what}: {size:,} bytes of the file, {_listed([tensor.name for tensor in aside])}.")
+        caveats.append(f"Not counted are {what}: {size:,} bytes of the file, {listed([tensor.name for tensor in aside])}.")
     stored = imported.data.get("storage", {}) | {"weights": storage(imported.model, match)}
     result = with_caveats(imported, name, caveats, storage=stored)
     return Imported(result.model, result.data, (*result.notes, *_agreement(result.model, name, tensors, match)))
@@ -119,7 +117,8 @@ def with_caveats(imported: Imported, name: str, caveats: Sequence[str], *, notes
 
 def _agreement(model: ModelSpec, name: str, tensors: Sequence[Named], match: Match) -> list[str]:
     """What the comparison found, in words."""
-    counted = [tensor.tensor for tensor in tensors if tensor.aside is None and tensor.tensor not in match.unknown]
+    unknown = set(match.unknown)
+    counted = [tensor.tensor for tensor in tensors if tensor.aside is None and tensor.tensor not in unknown]
     sums = total(ledger(model, Scenario(context=1)).entries)
     size = sum(tensor.bytes for tensor in counted)
     said = f"{len(counted):,} tensors of {name}: {sum(tensor.elements for tensor in counted):,} elements in {size:,} bytes"
@@ -167,8 +166,9 @@ def matched(model: ModelSpec, tensors: Iterable[Named]) -> Match:
 def _match_layer(result: Match, place: Place, wanted: Mapping[str, int], tensors: Sequence[Named]) -> None:
     left = dict(wanted)
     rest: list[tuple[Tensor, tuple[str, ...]]] = []
+    meant = _meant(wanted)
     for tensor, _, keys, _ in tensors:
-        known, first = _all_of(keys, wanted), next((key for key in keys if key in wanted), None)
+        known, first = tuple(weight for key in keys for weight in meant.get(key, ())), next((key for key in keys if key in wanted), None)
         if first is not None and left.get(first) == tensor.elements:
             del left[first]
             _store(result, place, {first: tensor.elements}, [tensor])
@@ -190,16 +190,18 @@ def _match_layer(result: Match, place: Place, wanted: Mapping[str, int], tensors
         if held == sum(sizes.values()):
             _store(result, place, sizes, group)
         else:
-            said = f"{_listed(sorted(sizes))} of {sum(sizes.values()):,}"
-            result.unequal.append(f"{_listed([tensor.name for tensor in group])} of {held:,} elements, where the spec has {said}")
+            said = f"{listed(sorted(sizes))} of {sum(sizes.values()):,}"
+            result.unequal.append(f"{listed([tensor.name for tensor in group])} of {held:,} elements, where the spec has {said}")
     result.missing += [(key, place) for key in left]
 
 
-def _all_of(keys: Sequence[str], wanted: Mapping[str, int]) -> tuple[str, ...]:
-    """Those weights of a layer that a name may stand for; `piece.*` stands for all of a piece."""
-    pieces = {key.removesuffix("*") for key in keys if key.endswith(".*")}
-    more = (key for key in wanted if key[: key.index(".") + 1] in pieces)
-    return tuple(dict.fromkeys((*(key for key in keys if key in wanted), *more)))
+def _meant(wanted: Iterable[str]) -> dict[str, list[str]]:
+    """The weights of a layer that a key stands for: itself, and with `piece.*` all of a piece."""
+    found: dict[str, list[str]] = {}
+    for key in wanted:
+        found[key] = [key]
+        found.setdefault(f"{key.partition('.')[0]}.*", []).append(key)
+    return found
 
 
 def _store(result: Match, place: Place, sizes: Mapping[str, int], tensors: Sequence[Tensor]) -> None:
@@ -277,9 +279,3 @@ def _added(many: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 def _at(key: str, place: Place) -> str:
     return key if place is None else f"{key} of layer {place}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Some names, short and on one line."""
-    first = ", ".join(shown(name)[1:-1] for name in names[:LISTED])
-    return first if len(names) <= LISTED else f"{first} and {len(names) - LISTED:,} more"

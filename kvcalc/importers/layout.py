@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 from kvcalc.feedforward.moe import ROUTERS
@@ -151,6 +152,7 @@ def _goes_on(one: Layer, other: Layer) -> bool:
 def _segment(layers: Sequence[Layer]) -> list[dict[str, Any]]:
     keys = [layer[:3] for layer in layers]
     count = len(keys)
+    steps = _Steps(layers)
     run = {p: [0] * (count + 1) for p in range(1, min(LONGEST_PERIOD, count) + 1)}
     for p, along in run.items():  # along[i]: how far the layers from i on equal those p further on
         for i in range(count - p - 1, -1, -1):
@@ -158,10 +160,12 @@ def _segment(layers: Sequence[Layer]) -> list[dict[str, Any]]:
     best: list[tuple[int, int, int]] = [(0, 0, 0)] * (count + 1)  # cost from i on, period, repeats
     for i in range(count - 1, -1, -1):
         choices = []
+        source: dict[str, int | None] = {}
         for p in range(1, min(LONGEST_PERIOD, count - i) + 1):
-            if not _one_source(layers[i : i + p]):
-                break
-            price = _price(layers[i : i + p])
+            last = layers[i + p - 1]
+            if source.setdefault(last.attention, last.reuses) != last.reuses:
+                break  # a group names one layer to reuse for each attention name
+            price = steps.price(i, i + p - 1)
             for repeats in {1, 1 + run[p][i] // p}:
                 choices.append((price + best[i + p * repeats][0], p, repeats))
         best[i] = min(choices)
@@ -173,14 +177,19 @@ def _segment(layers: Sequence[Layer]) -> list[dict[str, Any]]:
     return groups
 
 
-def _one_source(layers: Sequence[Layer]) -> bool:
-    """A group names one layer to reuse for each attention name."""
-    return len({(layer.attention, layer.reuses) for layer in layers}) == len({layer.attention for layer in layers})
+class _Steps:
+    """How many steps any run of the layers takes to say: one more than there are changes within it."""
 
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        pairs = list(pairwise(layers))
+        self.attention = [0, *accumulate(one.attention != other.attention for one, other in pairs)]
+        self.feedforward = [0, *accumulate(one.feedforward != other.feedforward for one, other in pairs)]
 
-def _price(layers: Sequence[Layer]) -> int:
-    blocks = _steps([layer.feedforward for layer in layers])
-    return 2 + len(_steps([layer.attention for layer in layers])) + (len(blocks) if len(blocks) > 1 else 0)
+    def price(self, first: int, last: int) -> int:
+        """The length of the text of a group: itself, its steps, and those of its blocks where there are several."""
+        attention = 1 + self.attention[last] - self.attention[first]
+        feedforward = 1 + self.feedforward[last] - self.feedforward[first]
+        return 2 + attention + (feedforward if feedforward > 1 else 0)
 
 
 def _steps(names: Sequence[str]) -> list[str]:

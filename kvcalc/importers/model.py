@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 import kvcalc.importers.hf
 from kvcalc.errors import SpecError, did_you_mean, worded
-from kvcalc.importers.config import SHOWN, Config, Known, parse_json, shown
+from kvcalc.importers.config import SHOWN, Config, Known, shown, unquoted
 from kvcalc.importers.layout import Layout, spec_data
 from kvcalc.importers.quantization import DEFAULT, drafts_left_out, merged, storage
 from kvcalc.importers.writing import spec_text
@@ -97,22 +97,18 @@ def import_config(
     _whole(text, outer)
     reader: Callable[[Config], Layout] = importlib.import_module(readers()[text.model_type]).read
     layout = reader(text)
-    bare = spec_data(layout) | {"id": id, "name": title or id, "family": "model", "sources": {"config": name}}
+    parts = spec_data(layout)
+    bare = parts | {"id": id, "name": title or id, "family": "model", "sources": {"config": name}}
     formats = merged(layout.weights, storage(outer, text, validated(name, bare | {"storage": {}}), layout.dtype))
     text.settle()
     if text is not outer:
-        text.caveat(f"Only the text model is counted, not what the config of {outer.model_type} has beside it.")
-    data = _head(text, layout, id=id, source=source or name, title=title) | spec_data(layout)
+        text.caveat(f"Only the text model is counted, not what the config of {unquoted(outer.model_type)} has beside it.")
+    data = _head(text, layout, id=id, source=source or name, title=title) | parts
     if formats:
         data["storage"] = {"weights": formats} | {key: found for key, found in data.get("storage", {}).items() if key != "weights"}
     if layout.draft.layers and drafts_left_out(outer, text):
         data["draft"]["format"] = formats.get("default", DEFAULT)
     return Imported(validated(name, data), data)
-
-
-def read_fields(name: str, data: bytes) -> dict[str, Any]:
-    """The fields of a config.json from its bytes."""
-    return parse_json(name, data)
 
 
 def _text_model(c: Config) -> tuple[Config, Config]:
@@ -145,7 +141,7 @@ def _whole(text: Config, outer: Config) -> None:
     for c in (outer, text.outer or outer):
         for name, value in c.fields.items() if c is not text else ():
             if value and _BESIDE.fullmatch(name) and name not in c.journal.ignored:
-                raise c.refuse(name[:SHOWN], f"{shown(value)} is not understood for model_type {shown(outer.model_type)}")
+                raise c.refuse(name, f"{shown(value)} is not understood for model_type {shown(outer.model_type)}")
     listed = outer.fields.get("architectures")
     first = listed[0] if isinstance(listed, list) and listed else None
     if not isinstance(first, str) or "architectures" in outer.journal.ignored:
@@ -153,7 +149,7 @@ def _whole(text: Config, outer: Config) -> None:
     if _DRAFT.search(first):
         raise outer.refuse("architectures", f"{shown(first)} drafts for another model, and is not read by itself")
     if text is outer and _HEADLESS.fullmatch(first) and text.model_type not in HEADED:
-        text.caveat(f"The architecture {first[:SHOWN]} has no head over the vocabulary; one is counted, as the causal model has it.")
+        text.caveat(f"The architecture {unquoted(first)} has no head over the vocabulary; one is counted, as the causal model has it.")
 
 
 def _by_architecture(c: Config, known: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from kvcalc.formats import FORMATS
-from kvcalc.importers.config import MAX_LIST, SHOWN, Config, shown
+from kvcalc.importers.config import MAX_LIST, SHOWN, Config, listed, shown, unquoted
 from kvcalc.spec import MATRIX_USES, ModelSpec
 
 DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "half": "fp16", "float": "fp32"}
@@ -54,6 +54,7 @@ LEFT_OUT = ("modules_to_not_convert", "ignore", "exclude_modules", "llm_int8_ski
 DRAFTS = "mtp"
 ELSEWHERE = ("visual", "vision", "vision_tower", "vision_model", "audio_tower", DRAFTS, "embed_vision", "multi_modal_projector")
 OUTSIDE = -1
+MAX_NAMES, MAX_GROUPS = 100_000, 64
 WITH_INDEXER = ("self_attn", "attention", "attn", "self_attention")
 """Modules that have the indexer inside, where the model has one: who names them as a whole names it too."""
 _NO_MATRIX = re.compile(r"(norm|bias)(\.weight)?\*?$", re.IGNORECASE)
@@ -120,7 +121,7 @@ def _quantised(outer: Config, q: Config, text: Config, model: ModelSpec, default
     linear = [(key, place) for key, places in cells.items() if key.partition(".")[0] not in PLAIN for place in places]
     for chosen, targets in read(q):
         if chosen not in FORMATS:
-            raise outer.refuse(q.section_name.rstrip("."), f"{chosen} is a format that is not known")
+            raise outer.refuse(q.section_name.rstrip("."), f"{unquoted(chosen)} is a format that is not known")
         for key, place in linear if targets is None else _touched(targets, cells, text):
             cells[key][place] = chosen
     for key, place in _touched(_left_out(q), cells, text):
@@ -175,11 +176,11 @@ def _mlx(q: Config) -> Said:
     name = f"int{q.count('bits', high=8)}-g{q.count('group_size')}-affine" if mode == "affine" else str(mode)
     yield name, None
     yield name, ["lm_head", "embed_tokens"]
-    single = [key for key, value in q.fields.items() if isinstance(value, dict)]
-    for key in single[:MAX_LIST]:
-        own = q.section(key)
-        if own.has("bits"):
-            yield f"int{own.count('bits', high=8)}-g{own.count('group_size')}-affine", [key]
+    by_format: dict[str, list[str]] = {}
+    for key, value in q.fields.items():
+        if isinstance(value, dict) and (own := q.section(key)).has("bits"):
+            by_format.setdefault(f"int{own.count('bits', high=8)}-g{own.count('group_size')}-affine", []).append(key)
+    yield from by_format.items()
 
 
 def _bitsandbytes(q: Config) -> Said:
@@ -194,6 +195,8 @@ def _bitsandbytes(q: Config) -> Said:
 
 def _compressed(q: Config) -> Said:
     groups = q.section("config_groups")
+    if len(groups.fields) > MAX_GROUPS:
+        raise q.refuse("config_groups", f"{len(groups.fields):,} groups are more than {MAX_GROUPS}")
     for name in groups.fields:
         group = groups.section(name)
         targets = _names(group, "targets")
@@ -236,8 +239,10 @@ def _modelopt(q: Config) -> Said:
         if single is None:
             yield from _compressed(q)
             return
+        if len(single.fields) > MAX_NAMES:
+            raise inner.refuse("quantized_layers", f"{len(single.fields):,} layers are more than {MAX_NAMES:,}")
         by_format: dict[str, list[str]] = {}
-        for name in list(single.fields)[: MAX_LIST * SHOWN]:
+        for name in single.fields:
             chosen = single.section(name).text("quant_algo", known=_ALGORITHMS)
             by_format.setdefault(_ALGORITHMS[chosen or "FP8"], []).append(name)
         yield from by_format.items()
@@ -320,26 +325,34 @@ def _names(q: Config, key: str) -> list[str]:
     """A list of names of modules; a word instead of a list is one."""
     value = q.fields.get(key)
     q.has(key)
-    listed = [value] if isinstance(value, str) else value
-    if listed is None:
+    names = [value] if isinstance(value, str) else value
+    if names is None:
         return []
-    if not isinstance(listed, list) or len(listed) > MAX_LIST * SHOWN or not all(isinstance(item, str) for item in listed):
+    if not isinstance(names, list) or len(names) > MAX_NAMES or not all(isinstance(item, str) for item in names):
         raise q.refuse(key, f"must be a list of names, not {shown(value)}")
-    return listed
+    return names
 
 
 def _touched(names: Iterable[str], cells: Cells, text: Config) -> Iterator[tuple[str, int]]:
-    """The matrices, layer by layer, that names of modules speak of."""
+    """The matrices, layer by layer, that names of modules speak of; those that several names speak of in the same way, once."""
+    patterns: list[str] = []
+    met: set[tuple[object, ...]] = set()
     for name in names:
         words = [word.lower() for word in _WORD.findall(name[: 4 * SHOWN])]
         if any(word in ELSEWHERE for word in words) or _NO_MATRIX.search(name[: 4 * SHOWN]):
             continue
         numbers = [int(word) for word in words if word.isdecimal() and len(word) < len(str(MAX_LIST))]
         if name.startswith(_PATTERN) and numbers:
-            text.caveat(f"Not read is the pattern {shown(name)} of the quantisation, which counts layers or experts.")
+            patterns.append(name)
             continue
-        for key in _named(words, cells, text.model_type in EXPERTS_BESIDE):
-            yield from ((key, place) for place in cells[key] if not numbers or place in (numbers[0], OUTSIDE))
+        keys = _named(words, cells, text.model_type in EXPERTS_BESIDE)
+        if (target := (*numbers[:1], *keys)) in met:
+            continue
+        met.add(target)
+        for key in keys:
+            yield from ((key, place) for place in (cells[key].keys() & {numbers[0], OUTSIDE} if numbers else cells[key]))
+    if patterns:
+        text.caveat(f"Not read are patterns of the quantisation that count layers or experts: {listed(patterns)}.")
 
 
 def _named(words: list[str], cells: Cells, beside: bool) -> list[str]:

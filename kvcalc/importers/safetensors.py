@@ -3,7 +3,7 @@
 A file begins with the length of its header in 8 bytes, then the header as JSON, then the tensors without a gap. A model in several
 files has `model.safetensors.index.json`, which says which tensor is in which. All of it is untrusted: lengths are held against the file
 before anything is read, shapes against bytes, and file names must be names in the same folder.
-Source: https://github.com/huggingface/safetensors#format (its limit of 100 MB for a header, too).
+Source: https://github.com/huggingface/safetensors#format (which allows headers of 100 MB).
 """
 
 import re
@@ -23,10 +23,11 @@ INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 ENDING = ".safetensors"
 LENGTH = 8
-MAX_HEADER = 100_000_000
+MAX_HEADER = 64_000_000
 MAX_TENSORS = 300_000
 MAX_COMMAS = 12 * MAX_TENSORS
-MAX_FILES = 4_000
+MAX_FILES = 2_000
+MAX_NAME = 256
 MAX_DIMENSIONS = 16
 LONG_NUMBER = 7
 LISTED = 3
@@ -97,12 +98,13 @@ def absent(folder: Path) -> list[str]:
 
 def _indexed(index: Path) -> Inventory:
     where, said = _weight_map(index)
-    files = list(dict.fromkeys(where.values()))
+    files: dict[str, set[str]] = {}
+    for tensor, name in where.items():
+        files.setdefault(name, set()).add(tensor)
     tensors: dict[str, Tensor] = {}
     notes = []
-    for name in files:
+    for name, listed in files.items():
         own = {tensor.name: tensor for tensor in _header(index.parent / name)}
-        listed = {tensor for tensor, file in where.items() if file == name} if len(files) > 1 else set(where)
         lacking = sorted(listed - own.keys())
         if lacking:
             raise SpecError(f"{index}: says that {shown(lacking[0])} is in {name}, and it is not")
@@ -145,7 +147,7 @@ def _header(path: Path) -> list[Tensor]:
     size = _size(path)
     length = int.from_bytes(_bytes(path, 0, LENGTH, exactly=True), "little")
     if length > MAX_HEADER:
-        raise SpecError(f"{path}: a header of {length:,} bytes is longer than the {MAX_HEADER:,} that the format allows")
+        raise SpecError(f"{path}: a header of {length:,} bytes is longer than {MAX_HEADER:,}: no model has so many tensors")
     if length > size - LENGTH:
         raise SpecError(f"{path}: ends too early: a header of {length:,} bytes should follow, {size - LENGTH:,} do")
     data = _json(path, _bytes(path, LENGTH, length, exactly=True))
@@ -172,6 +174,8 @@ def _tensor(path: Path, name: str, value: object) -> tuple[Tensor, int]:
     def refuse(why: str) -> SpecError:
         return SpecError(f"{path}: tensor {shown(name)}: {why}")
 
+    if len(name) > MAX_NAME:
+        raise refuse(f"its name is longer than {MAX_NAME}")
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
         raise refuse("must have dtype, shape and data_offsets, and nothing else")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
@@ -224,11 +228,11 @@ def _json(path: Path, data: bytes) -> dict[str, Any]:
 
 # -- names --------------------------------------------------------------------------------------------------------------------------
 
-ELSEWHERE = (
+ELSEWHERE = frozenset({
     "visual", "vision", "vision_tower", "vision_model", "vision_embed_tokens", "audio_tower", "audio_model", "multi_modal_projector",
     "mm_projector", "embed_vision", "embed_audio", "aligner", "talker", "token2wav",
-)  # fmt: skip
-DRAFT = ("mtp", "eagle", "nextn")
+})  # fmt: skip
+DRAFT = frozenset({"mtp", "eagle", "nextn"})
 TABLES = re.compile(
     r".*\.(rotary_emb\.inv_freq|masked_bias|attention\.bias|attn\.bias|act_fn\.(beta|eps)|layer_scalar)|(.*\.)?position_ids"
 )
@@ -282,7 +286,7 @@ OUTSIDE = {
 }
 WITH_NORMS = ("indexer", "compressor", "router")
 """Pieces that count norms of their own."""
-NORM = re.compile(r".*norm.*|ln_.*|ln[0-9f]?")
+NORM = re.compile(r".*norm.*|ln_.*|ln[0-9f]?", re.DOTALL)
 OWN = dict.fromkeys(("e_score_correction_bias", "expert_bias"), "router.correction_bias")
 """Tensors whose name alone says what they are."""
 PARTS = ("weight", "bias")
@@ -293,13 +297,13 @@ SCALES = re.compile(r".*(weight_scale(_inv|_2)?|scales|qzeros|g_idx|_blocks|_pac
 def named(tensor: Tensor, layers: int) -> Named:
     """Where a tensor stands, and the weights of a spec that it may hold, from the words of its name."""
     words = tensor.name.split(".")
-    if any(word in ELSEWHERE for word in words):
+    if not ELSEWHERE.isdisjoint(words):
         return Named(tensor, None, aside="parts beside the text model")
     if TABLES.fullmatch(tensor.name):
         return Named(tensor, None, aside="tables that an engine could calculate")
     at = next((place for place, word in enumerate(words) if word.isdecimal() and place and words[place - 1] in STACKS), None)
     layer = None if at is None else int(words[at]) if len(words[at]) < LONG_NUMBER else layers
-    if any(word in DRAFT for word in words) or (layer is not None and layer >= layers):
+    if not DRAFT.isdisjoint(words) or (layer is not None and layer >= layers):
         return Named(tensor, None, aside="layers that draft")
     leaf = next((word for word in reversed(words) if word not in PARTS), words[-1])
     if leaf in OWN and at is not None:

@@ -1,13 +1,14 @@
 """What a person points at: a config.json, a folder that holds one, a .gguf or .safetensors file, `hf:org/name`. Gives the spec."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from kvcalc.errors import SpecError, did_you_mean
 from kvcalc.importers import HUB, SUFFIXES, hub, safetensors
-from kvcalc.importers.config import MAX_BYTES, SHOWN, parse_json, read_json
+from kvcalc.importers.config import MAX_BYTES, MAX_FIELDS, SHOWN, parse_json, read_json, unquoted
 from kvcalc.importers.gguf import read_gguf
 from kvcalc.importers.model import Imported, id_of, import_config, name_of
 
@@ -32,6 +33,8 @@ def import_source(source: str, *, id: str | None = None, ignore: Iterable[str] =
         return _imported(source, id, tuple(ignore))
     except OSError as error:
         raise SpecError(f"{source[: 2 * SHOWN]}: cannot be read: {error.strerror or error}") from None
+    except RecursionError:
+        raise SpecError(f"{source[: 2 * SHOWN]}: nested too deep") from None
 
 
 def _imported(source: str, id: str | None, ignore: tuple[str, ...]) -> Imported:
@@ -55,9 +58,14 @@ def _imported(source: str, id: str | None, ignore: tuple[str, ...]) -> Imported:
     fields = _with_quantization(file, _fields(file))
     _ignorable(file, fields, ignore)
     title = source.removeprefix(HUB) if source.startswith(HUB) else name_of(file) if file.is_file() else UNNAMED
-    name, origin = (text.encode(errors="replace").decode() for text in (re.split("--|/", title)[-1], _address(source) or str(file)))
+    name, origin = (_printable(text) for text in (re.split("--|/", title)[-1], _address(source) or str(file)))
     imported = import_config(str(file), fields, id=id or id_of(title), title=name, source=origin, ignore=ignore)
     return imported if weights is None else _with_weights(weights, imported)
+
+
+def _printable(text: str) -> str:
+    """The name of a file as a spec may say it."""
+    return text if text.isprintable() else unquoted(text, 4 * SHOWN)
 
 
 # -- what is not there --------------------------------------------------------------------------------------------------------------
@@ -108,25 +116,28 @@ def _fields(file: Path) -> dict[str, Any]:
         data = pipe.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise SpecError(f"{file}: more than the {MAX_BYTES:,} bytes that a config may have")
-    if not data.strip():
+    if not data or data.isspace():
         raise SpecError(f"{file}: is empty")
     return parse_json(str(file), data)
 
 
-def _ignorable(file: Path, fields: Mapping[str, Any], ignore: Iterable[str]) -> None:
+def _ignorable(file: Path, fields: Mapping[str, Any], ignore: Sequence[str]) -> None:
     """Refuses to ignore what is not there."""
-    known = set(_names(fields))
+    known = set(_names(fields)) if ignore else set()
     for name in ignore:
         if name.rpartition(".")[2] not in known:
-            raise SpecError(f"{file}: {name[:SHOWN]}: is not in the config: nothing to ignore", did_you_mean(name, known))
+            near = did_you_mean(name, islice(filter(str.isprintable, known), MAX_FIELDS))
+            raise SpecError(f"{file}: {name[:SHOWN]}: is not in the config: nothing to ignore", near)
 
 
 def _names(fields: Mapping[str, Any]) -> Iterator[str]:
     """The names of fields, those of sections, too."""
-    for name, value in fields.items():
-        yield name
-        if isinstance(value, dict):
-            yield from _names(value)
+    sections = [fields]
+    while sections:
+        for name, value in sections.pop().items():
+            yield name
+            if isinstance(value, dict):
+                sections.append(value)
 
 
 def _with_weights(weights: Path, imported: Imported) -> Imported:

@@ -43,7 +43,9 @@ def _mapping(data: Mapping[str, Any], level: int) -> Iterator[str]:
 
 
 def _item(text: str, head: str, sentence: bool) -> list[str]:
-    """A sentence in lines, or what stands in brackets, broken after commas; YAML joins the lines with spaces again."""
+    """A sentence in lines, or what stands in brackets, broken after commas; YAML joins the lines with spaces again, with one each."""
+    if "  " in text:
+        return [head + text]
     text = text if sentence else text.replace(" ", _GLUE).replace(f",{_GLUE}", ", ")
     return [line.replace(_GLUE, " ") for line in _wrapped(text, head, " " * (len(head) + (not sentence)))]
 

@@ -4,22 +4,22 @@ from kvcalc.errors import SpecError
 from kvcalc.importers.gguf_config import Fields, Keys, architecture, biased, dense, expert_width, routed, wide_heads
 from kvcalc.importers.pieces import FULL, LINEAR, MAX_LAYERS
 
+HEAD_WIDTH = ("ssm.inner_size", "ssm.time_step_rank")
+EXPANSION = ("ssm.inner_size", "embedding_length")
+"""Two keys, of which the first divided by the second is the width of a head, or the factor by which a layer is wider than the stream."""
+
 
 @architecture("qwen3next", "qwen35", "qwen35moe")
 def qwen3_next(k: Keys) -> Fields:
     """Gated delta nets: `state_size` is the width of a key head, `time_step_rank` the number of value heads."""
     types = {"qwen3next": "qwen3_next", "qwen35": "qwen3_5_text", "qwen35moe": "qwen3_5_moe_text"}
-    groups, inner = k.number("ssm.time_step_rank"), k.number("ssm.inner_size")
-    if not groups or inner % groups:
-        raise k.refuse("ssm.inner_size", f"{inner:,} is no multiple of ssm.time_step_rank {groups:,}")
     interval = k.number("full_attention_interval", 4, high=MAX_LAYERS)
     default = [0 if interval and (layer + 1) % interval == 0 else 1 for layer in range(k.layers)]
     recurrent = k.each("attention.recurrent_layers") if k.has("attention.recurrent_layers") else default
-    k.origins["linear_value_head_dim"] = f"{k.architecture}.ssm.inner_size / ssm.time_step_rank"
     found = {
         "model_type": types[k.architecture],
         "layer_types": [LINEAR if here else FULL for here in recurrent],
-        "linear_value_head_dim": inner // groups,
+        **k.quotient("linear_value_head_dim", *HEAD_WIDTH),
         **wide_heads(k),
         **k.required(
             linear_conv_kernel_dim="ssm.conv_kernel",
@@ -68,14 +68,9 @@ def granite_hybrid(k: Keys) -> Fields:
 
 def mamba2_sizes(k: Keys) -> Fields:
     """Mamba-2 in the words of Bamba's config."""
-    count, inner = k.number("ssm.time_step_rank"), k.number("ssm.inner_size")
-    if not count or inner % count or inner % k.number("embedding_length"):
-        raise k.refuse("ssm.inner_size", f"{inner:,} is no multiple of ssm.time_step_rank {count:,} and of embedding_length")
-    k.origins["mamba_d_head"] = f"{k.architecture}.ssm.inner_size / ssm.time_step_rank"
-    k.origins["mamba_expand"] = f"{k.architecture}.ssm.inner_size / embedding_length"
     return {
-        "mamba_d_head": inner // count,
-        "mamba_expand": inner // k.number("embedding_length"),
+        **k.quotient("mamba_d_head", *HEAD_WIDTH),
+        **k.quotient("mamba_expand", *EXPANSION),
         "mamba_proj_bias": k.somewhere("ssm_in.bias"),
         "mamba_conv_bias": k.somewhere("ssm_conv1d.bias"),
         **k.required(
@@ -89,7 +84,6 @@ def mamba2_sizes(k: Keys) -> Fields:
 
 @architecture("falcon-h1")
 def falcon_h1(k: Keys) -> Fields:
-    inner = k.number("ssm.inner_size")
     sizes = k.required(
         mamba_d_ssm="ssm.inner_size",
         mamba_n_heads="ssm.time_step_rank",
@@ -97,11 +91,9 @@ def falcon_h1(k: Keys) -> Fields:
         mamba_n_groups="ssm.group_count",
         mamba_d_conv="ssm.conv_kernel",
     )
-    if not sizes["mamba_n_heads"] or inner % sizes["mamba_n_heads"]:
-        raise k.refuse("ssm.inner_size", f"{inner:,} is no multiple of ssm.time_step_rank")
     return {
         "model_type": "falcon_h1",
-        "mamba_d_head": inner // sizes["mamba_n_heads"],
+        **k.quotient("mamba_d_head", *HEAD_WIDTH),
         "mamba_rms_norm": k.somewhere("ssm_norm.weight"),
         "mamba_conv_bias": k.somewhere("ssm_conv1d.bias"),
         "mamba_proj_bias": k.somewhere("ssm_in.bias"),
@@ -137,10 +129,6 @@ def jamba(k: Keys) -> Fields:
     """Where attention and experts stand must be the same in each period, as in Jamba's config."""
     recurrent, found = recurrent_where_no_heads(k)
     sparse = [k.tensor("ffn_gate_inp.weight", layer) is not None for layer in range(k.layers)]
-    inner, width = k.number("ssm.inner_size"), k.number("embedding_length")
-    if not width or inner % width:
-        raise k.refuse("ssm.inner_size", f"{inner:,} is no multiple of embedding_length {width:,}")
-    k.origins |= {"mamba_expand": f"{k.architecture}.ssm.inner_size / embedding_length"}
     for what, here in (("attn", [not there for there in recurrent]), ("expert", sparse)):
         period, offset = period_of(here)
         found |= {f"{what}_layer_period": period, f"{what}_layer_offset": offset}
@@ -149,7 +137,7 @@ def jamba(k: Keys) -> Fields:
     many = k.fields(num_experts="expert_count", num_experts_per_tok="expert_used_count") if any(sparse) else {"num_experts": 1}
     return {
         "model_type": "jamba",
-        "mamba_expand": inner // width,
+        **k.quotient("mamba_expand", *EXPANSION),
         "mamba_proj_bias": k.somewhere("ssm_in.bias"),
         "mamba_conv_bias": k.somewhere("ssm_conv1d.bias"),
         **found,
@@ -202,11 +190,8 @@ def nemotron_h(k: Keys) -> Fields:
     else:
         del found["num_attention_heads"], found["num_key_value_heads"]
     if "mamba" in words:
-        count, inner = k.number("ssm.time_step_rank"), k.number("ssm.inner_size")
-        if not count or inner % count:
-            raise k.refuse("ssm.inner_size", f"{inner:,} is no multiple of ssm.time_step_rank {count:,}")
-        found |= {"mamba_head_dim": inner // count, "use_bias": k.somewhere("ssm_in.bias")}
-        found |= {"use_conv_bias": k.somewhere("ssm_conv1d.bias")}
+        found |= k.quotient("mamba_head_dim", *HEAD_WIDTH)
+        found |= {"use_bias": k.somewhere("ssm_in.bias"), "use_conv_bias": k.somewhere("ssm_conv1d.bias")}
         found |= k.required(
             mamba_num_heads="ssm.time_step_rank",
             ssm_state_size="ssm.state_size",

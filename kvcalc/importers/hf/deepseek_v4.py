@@ -13,6 +13,8 @@ HASHED = 3
 """First layers with a table instead of a router, in the class."""
 SPARSE = 4
 """The ratio whose entries overlap and are chosen by an indexer; a larger one pools its own block only, and all of it is read."""
+BIAS = "router.correction_bias"
+"""What routers have that choose by scores; those that choose by a table of hashes have none."""
 WEIGHTS = {
     "compressor": "bf16",
     "indexer": "bf16",
@@ -20,7 +22,7 @@ WEIGHTS = {
     "attention.sinks": "fp32",
     "compressor.position_bias": "fp32",
     "indexer.index_position_bias": "fp32",
-    "router.correction_bias": "fp32",
+    BIAS: "fp32",
     "mhc": "fp32",
 }
 STATE = {"window": "fp8-448+bf16-64", "entry": "fp8-448+bf16-64", "index_key": "mxfp4"}
@@ -50,6 +52,7 @@ def read(c: Config) -> Layout:
     blocks = {"hash": {**routed, "router": {"kind": "hash_table"}}, "moe": routed}
     c.caveat("The native state is what vLLM keeps: rows of 584 bytes and index keys in mxfp4. The draft stages are not counted.")
     layers = pairs([name_of(ratio) for ratio in ratios], [word.removesuffix("_moe") for word in said])
+    formats = {name: chosen for name, chosen in WEIGHTS.items() if name != BIAS or "moe" in said}
     fp4 = c.text("expert_dtype", known=("fp4", "fp8")) == "fp4"
     return decoder(
         c,
@@ -57,7 +60,7 @@ def read(c: Config) -> Layout:
         blocks,
         layers=layers,
         residual={"kind": "mhc", "hc_mult": c.count("hc_mult")},
-        weights=usual(base, attention, WEIGHTS) | ({"routed_experts": "mxfp4"} if fp4 else {}),
+        weights=usual(base, attention, formats) | ({"routed_experts": "mxfp4"} if fp4 else {}),
         state=usual(base, attention, STATE),
         math={"routed_experts": "fp8"} if fp4 else {},
     )

@@ -1,9 +1,7 @@
 """Jamba: Mamba in most layers, grouped-query attention in one of each `attn_layer_period`, experts in one of each `expert_layer_period`."""
 
-from typing import Any
-
 from kvcalc.importers.config import Config
-from kvcalc.importers.hf.mamba import step_rank, times
+from kvcalc.importers.hf.mamba import state_space
 from kvcalc.importers.layout import Layout
 from kvcalc.importers.pieces import EXPERTS, decoder, depth, experts, grouped_query, mlp, pairs
 
@@ -24,16 +22,7 @@ def read(c: Config) -> Layout:
     c.must("attention_bias", False)
     c.must("mamba_inner_layernorms", True)
     c.ignore("use_mambapy", "use_associative_scan", "calc_logits_for_entire_prompt", "layer_types", "layers_block_type")
-    mamba: dict[str, Any] = {
-        "kind": "mamba",
-        "intermediate_size": times(c, "mamba_expand"),
-        "state_size": c.count("mamba_d_state"),
-        "conv_kernel": c.count("mamba_d_conv", default=4),
-        "time_step_rank": step_rank(c, "mamba_dt_rank"),
-        "use_bias": c.flag("mamba_proj_bias"),
-        "use_conv_bias": c.flag("mamba_conv_bias", default=True, stated=True),
-        "dt_b_c_norms": True,
-    }
+    mamba = state_space(c, dt_b_c_norms=True)
     sparse = one_of(c, "expert", 2, 1)
     blocks = {"mlp": mlp(c)}
     if c.count(*EXPERTS) > 1:

@@ -29,6 +29,20 @@ def step_rank(c: Config, name: str) -> Known:
     return auto(c, name) or number(-(-hidden_size(c) // RANKS), f"hidden_size / {RANKS}, rounded up")
 
 
+def state_space(c: Config, **more: Any) -> dict[str, Any]:
+    """The same between layers of other kinds, where its fields begin with `mamba_`."""
+    return {
+        "kind": "mamba",
+        "intermediate_size": times(c, "mamba_expand"),
+        "state_size": c.count("mamba_d_state"),
+        "conv_kernel": c.count("mamba_d_conv", default=4),
+        "time_step_rank": step_rank(c, "mamba_dt_rank"),
+        "use_bias": c.flag("mamba_proj_bias"),
+        "use_conv_bias": c.flag("mamba_conv_bias", default=True, stated=True),
+        **more,
+    }
+
+
 def read(c: Config) -> Layout:
     c.must("rms_norm", True)
     c.ignore("fused_add_norm", "use_mambapy", "use_falcon_mambapy", "use_associative_scan", "expand", "layer_types")

@@ -4,7 +4,7 @@ are several such blocks. Each layer with a block keeps its own keys and values."
 from typing import Any
 
 from kvcalc.importers.config import Config, Known, number
-from kvcalc.importers.hf.mamba import NOTHING, step_rank, times
+from kvcalc.importers.hf.mamba import NOTHING, state_space, times
 from kvcalc.importers.layout import Layout
 from kvcalc.importers.pieces import HEADS, LINEAR, decoder, depth, hidden_size, pairs
 
@@ -76,16 +76,7 @@ def zamba(c: Config) -> Layout:
         rest = [HYBRID if place % period == offset else "mamba" for place in range(count - len(FIRST))]
         names = [*FIRST, *rest][:count]
     c.ignore("attn_layer_period", "attn_layer_offset", "n_mamba_heads", "hidden_mamba_act", "use_associative_scan")
-    mamba = {
-        "kind": "mamba",
-        "intermediate_size": times(c, "mamba_expand"),
-        "state_size": c.count("mamba_d_state"),
-        "conv_kernel": c.count("mamba_d_conv", default=4),
-        "time_step_rank": step_rank(c, "mamba_dt_rank"),
-        "use_bias": c.flag("mamba_proj_bias"),
-        "use_conv_bias": c.flag("mamba_conv_bias", default=True, stated=True),
-    }
-    return assembled(c, names, mamba, shared_block(c, intermediate_size=c.count("intermediate_size")), blocks=1)
+    return assembled(c, names, state_space(c), shared_block(c, intermediate_size=c.count("intermediate_size")), blocks=1)
 
 
 def zamba2(c: Config) -> Layout:
