@@ -2,7 +2,8 @@
 
 configs/ holds published config.json files (ORGANISATION--NAME.json, from huggingface.co/ORGANISATION/NAME). truth/imports.json is what
 transformers 5.23.0 says of them, built on the meta device: parameters (total, active, by component) and the cache's tensors at several
-contexts, as "ELEMENTSxSLOTS": layers for each row. Elements of recurrent rows are counted as kept; a convolution keeps K - 1 columns.
+contexts, as "ELEMENTSxSLOTS": layers for each row, and which layers these are.
+Elements of recurrent rows are counted as kept; a convolution keeps K - 1 columns.
 """
 
 import copy
@@ -16,6 +17,7 @@ import sys
 import time
 import types
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -92,24 +94,41 @@ def test_parameters(name: str) -> None:
 
 @pytest.mark.parametrize("name", TRUTH)
 def test_state(name: str) -> None:
-    """Every row: elements, slots and layers, at every context."""
+    """Every row, layer by layer: elements, slots and how many layers have it so, at every context. `test_bytes` adds up what the ledger
+    makes of them."""
     model = imported(name).model
     for context, truth in TRUTH[name]["state"].items():
-        found: dict[str, Counter[int]] = {}
-        for entry in what_is_known(model, Scenario(context=int(context), kv_format="bf16")).state:
-            found.setdefault(TOGETHER.get(entry.name, entry.name), Counter())[entry.elements * entry.slots] += entry.layers
-        assert _sums(found) == {
-            ROWS.get(row, row): sum(_elements(size) * layers for size, layers in sizes.items()) for row, sizes in truth["rows"].items()
-        }, context
+        slots: dict[tuple[int, str, int], int] = {}  # RWKV's two halves of a layer keep one input each under one name
+        for block in model.blocks:
+            for row in (row for row in block.rows if row.owned):
+                for place in block.places:
+                    key = (place, row.name, row.elements)
+                    slots[key] = slots.get(key, 0) + row.held.count(int(context))
+        wide: dict[tuple[int, str, int], int] = {}
+        for (place, row_name, elements), held in slots.items():
+            together = (place, TOGETHER.get(row_name, row_name), held)
+            wide[together] = wide.get(together, 0) + elements
+        found: dict[str, Counter[str]] = {}
+        for (_, row_name, held), elements in wide.items():
+            found.setdefault(row_name, Counter())[f"{elements}x{held}"] += 1
+        assert found == {ROWS.get(row, row): Counter(sizes) for row, sizes in truth["rows"].items()}, context
 
 
-def _elements(size: str) -> int:
-    elements, slots = size.split("x")
-    return int(elements) * int(slots)
+@pytest.mark.parametrize("name", TRUTH)
+def test_layers_of_each_row(name: str) -> None:
+    """Which layers keep it: a pattern that begins at another layer has the same sums."""
+    found: dict[str, set[int]] = {}
+    for block in imported(name).model.blocks:
+        for row in (row for row in block.rows if row.owned):
+            found.setdefault(TOGETHER.get(row.name, row.name), set()).update(block.places)
+    assert found == {ROWS.get(row, row): set(_spelt_out(said)) for row, said in TRUTH[name]["layers"].items()}
 
 
-def _sums(rows: dict[str, Counter[int]]) -> dict[str, int]:
-    return {name: sum(size * layers for size, layers in sizes.items()) for name, sizes in rows.items()}
+def _spelt_out(runs: str) -> Iterator[int]:
+    """'0-2 5' -> 0, 1, 2, 5."""
+    for run in runs.split():
+        first, _, last = run.partition("-")
+        yield from range(int(first), int(last or first) + 1)
 
 
 @pytest.mark.parametrize("name", TRUTH)
