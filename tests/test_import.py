@@ -92,6 +92,31 @@ def test_parameters(name: str) -> None:
     assert sums.active_parameters == truth.get("decoder_only_active", truth["active"])
 
 
+COMPONENTS = {"embedding": "embeddings", "attention_mixer": "attention", "head": "lm_head", "position_table": "position_embeddings"}
+"""What the truth calls our pieces."""
+FOLDED = {
+    "nemotron_h": {"dense_mlp": "attention"},  # the reference has one class of mixer for its layers, plain MLPs among them
+    "gemma3n": {
+        **dict.fromkeys(("ple_projections", "laurel", "altup", "per_layer_embedding_and_altup"), "router"),
+        "lookup_table": "ple_table",
+    },
+}
+"""By model type: components that one of the two counts under another's name. AltUp has a router."""
+
+
+@pytest.mark.parametrize("name", [name for name in TRUTH if TRUTH[name]["total"] is not None])
+def test_components(name: str) -> None:
+    """Piece by piece; an encoder is a tower."""
+    folded = FOLDED.get(fields(name)["model_type"], {})
+    found, expected = Counter[str](), Counter[str]()
+    for entry in ledger(imported(name).model, Scenario(context=1)).entries:
+        found[folded.get(entry.piece, entry.piece)] += entry.parameters
+    for component, count in TRUTH[name]["components"].items():
+        piece = COMPONENTS.get(component, component)
+        expected[folded.get(piece, piece)] += 0 if component == "encoder" else count
+    assert +found == +expected
+
+
 @pytest.mark.parametrize("name", TRUTH)
 def test_state(name: str) -> None:
     """Every row, layer by layer: elements, slots and how many layers have it so, at every context. `test_bytes` adds up what the ledger
