@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from kvcalc.errors import ScenarioError
 from kvcalc.hardware import Device
 from kvcalc.parallel import Plan
 
@@ -12,6 +13,17 @@ class Rig(NamedTuple):
     device: Device
     devices: int
     plan: Plan | None
+
+
+def asked_rig(
+    on: str | None, tp: int | None, pp: int | None, ep: int | None, dp: int | None, usable: str | None
+) -> Rig | None:
+    """The same where a device may be left out: None then. Raises ScenarioError for a plan without one."""
+    if on is not None:
+        return rig(on, tp, pp, ep, dp, usable)
+    if (tp, pp, ep, dp, usable) != (None,) * 5:
+        raise ScenarioError("--tp, --pp, --ep, --dp and --usable need a device", "add --on, e.g. --on 8xh100-sxm")
+    return None
 
 
 def rig(

@@ -53,17 +53,14 @@ def diff(
     kvcalc diff llama-3.1-8b ./my-finetune/config.json
     """
     from kvcalc.catalog import load_model
-    from kvcalc.cli.rig import rig
-    from kvcalc.errors import ScenarioError
+    from kvcalc.cli.rig import asked_rig
     from kvcalc.ledger import ledger
     from kvcalc.report.difference import difference
     from kvcalc.scenario import Scenario
     from kvcalc.units import parse_batch, parse_tokens
     from kvcalc.whatif import Change
 
-    if on is None and (tp, pp, ep, dp, usable) != (None,) * 5:
-        raise ScenarioError("--tp, --pp, --ep, --dp and --usable need a device", "add --on, e.g. --on 8xh100-sxm")
-    devices = None if on is None else rig(on, tp, pp, ep, dp, usable)
+    devices = asked_rig(on, tp, pp, ep, dp, usable)
     one, two = load_model(model), load_model(other)
     usual = min(DEFAULT_CONTEXT, one.max_context, two.max_context)
     tokens = usual if context is None else parse_tokens(context)

@@ -79,8 +79,7 @@ def estimate(
     """
     from kvcalc.allocator import IDEAL, applied, asked
     from kvcalc.catalog import load_model
-    from kvcalc.cli.rig import rig
-    from kvcalc.errors import ScenarioError
+    from kvcalc.cli.rig import asked_rig
     from kvcalc.importers import is_source
     from kvcalc.ledger import ledger, what_is_known
     from kvcalc.report import tables
@@ -88,9 +87,7 @@ def estimate(
     from kvcalc.scenario import Scenario
     from kvcalc.units import parse_batch, parse_cached, parse_tokens
 
-    if on is None and (tp, pp, ep, dp, usable) != (None,) * 5:
-        raise ScenarioError("--tp, --pp, --ep, --dp and --usable need a device", "add --on, e.g. --on 8xh100-sxm")
-    devices = None if on is None else rig(on, tp, pp, ep, dp, usable)
+    devices = asked_rig(on, tp, pp, ep, dp, usable)
     spec = load_model(model)
     scenario = Scenario(
         phase,

@@ -81,7 +81,7 @@ def whatif(
     from kvcalc import whatif as tricks
     from kvcalc.catalog import load_model, read_value
     from kvcalc.change import applied, read_settings
-    from kvcalc.cli.rig import rig
+    from kvcalc.cli.rig import asked_rig
     from kvcalc.errors import ScenarioError
     from kvcalc.ledger import ledger as ledger_of
     from kvcalc.report import whatif as report
@@ -90,9 +90,7 @@ def whatif(
     from kvcalc.verify import evaluate
 
     spec = load_model(model)
-    if on is None and (tp, pp, ep, dp, usable) != (None,) * 5:
-        raise ScenarioError("--tp, --pp, --ep, --dp and --usable need a device", "add --on, e.g. --on 8xh100-sxm")
-    devices = None if on is None else rig(on, tp, pp, ep, dp, usable)
+    devices = asked_rig(on, tp, pp, ep, dp, usable)
     tokens = min(DEFAULT_CONTEXT, spec.max_context) if context is None else parse_tokens(context)
     asked = Scenario(phase, tokens, parse_batch(batch), kv_format, weight_format, math=math)
     if ladder:
